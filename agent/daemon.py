@@ -1,0 +1,436 @@
+"""`vartovyi-agent run`: the loop that joins clock, samplers, core, sender and systemd.
+
+One thread turns the loop and alone touches core and spool; samplers, the sender and the metrics page run beside it
+and can hang without it. A turn never waits longer than a second, so the watchdog and the heartbeat stand on it; it is
+fed from the loop and from nowhere else. The turn itself is ``Daemon.turn``, and the tests drive it with their clock.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import secrets
+import signal
+import threading
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from agent.core import AgentCore, Identity, Status
+from agent.findings import Now
+from agent.given import Given, GivenFault
+from agent.history import History
+from agent.host import boot_id, is_host_stopping, own_address
+from agent.page import JSON, TEXT, Page, file_listener, tcp_listener
+from agent.samplers.base import LoopNotes
+from agent.samplers.registry import make_samplers
+from agent.send import Answered, Cadence, Failed, Link, Sender
+from agent.settings import AgentSettings
+from agent.signals.sample import Sample
+from agent.spool import Spool
+from agent.sweeps import Sweeps
+from agent.wire import Evidence, FindingChange, Reply, to_json
+from config.clock import Clock
+from config.log import fields
+from config.notify import notify, watchdog_interval_s
+
+LOG = logging.getLogger("agent.daemon")
+TURN_MAX_S = 1.0
+GAP_MS = 500
+"""A turn later than this is a gap: a sample says how long, and ``HOLE_MS`` restarts the windows."""
+HOLE_MS = 3_000
+GOODBYE_S = 3.0
+"""Longest time that the last report may take; systemd waits longer before it kills."""
+OWN_EVERY_S = 10.0
+"""How often our own signals are judged and the pages rendered, at most."""
+EX_TEMPFAIL = 75
+
+
+class Daemon:
+    """One run of the agent."""
+
+    def __init__(self, given: Given, clock: Clock, chance: random.Random, *, root: Path = Path("/")) -> None:
+        self.given = given
+        self.clock = clock
+        self.wake = threading.Event()
+        self._root = root
+        self._chance = chance
+        settings = given.settings
+        self.spool = Spool.open(
+            settings.state_dir, new_id=lambda: secrets.token_hex(8), max_bytes=settings.spool.max_size
+        )
+        for note in self.spool.notes:
+            LOG.warning("%s", note)
+        from agent.signals.catalogue import UNITS
+
+        now = self.now()
+        identity = Identity(
+            _version(), boot_id(root), secrets.token_hex(8), own_address(settings.collector.url)
+        )
+        self.core = AgentCore(
+            self.spool,
+            given.rules,
+            identity,
+            now,
+            units=UNITS,
+            gather=self._gather if settings.evidence else None,
+        )
+        self.notes = LoopNotes()
+        self.sweeps = Sweeps(
+            make_samplers(settings, root, self.notes),
+            settings.period,
+            settings.deadline,
+            clock,
+            self.wake.set,
+        )
+        self.interval_s = settings.interval
+        self.cadence = Cadence(settings.interval, settings.collector.retry_max, chance, now.mono_ms)
+        self.sender = self._make_sender(settings)
+        self.page: Optional[Page] = None
+        self.last_reply_ms: Optional[int] = None
+        self.last_error = ""
+        self.rtt_ms: Optional[float] = None
+        self._woke_ms = now.mono_ms
+        self._wait_ms = 0
+        self._born_ms = now.mono_ms
+        self._is_greeted = False
+        self._fed_ms = 0
+        self._own_ms = 0
+        self._shown_ms = 0
+        self._is_page_first = True
+        self._stop_signal = 0
+        self._is_reload_asked = False
+
+    def now(self) -> Now:
+        """The three clocks, read together."""
+        return Now(self.clock.now_ms(), self.clock.mono_ms(), self.clock.boottime_ms())
+
+    def run(self) -> int:
+        """Turn until SIGTERM or SIGINT; the exit status."""
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+        if self.sender is not None:
+            self.sender.start()
+        self._start_page()
+        LOG.info(
+            "the agent runs %s",
+            fields(version=_version(), stream=self.spool.stream, rules=len(self.given.rules)),
+        )
+        notify("READY=1\nSTATUS=watching")
+        while not self._stop_signal:
+            self.turn()
+            self.wait()
+        return self.stop()
+
+    def turn(self) -> None:
+        """One pass: gap, reload, samplers, findings, replies, report, watchdog. Nothing in it waits."""
+        now = self.now()
+        self._look_for_gap(now)
+        if self._is_reload_asked:
+            self._is_reload_asked = False
+            self.reload(now)
+        self.sweeps.start_due(now.mono_ms)
+        self._take_sweeps(now)
+        self._take_outcomes(now)
+        self._take_own(now)
+        self._send_if_due(now)
+        self._feed(now)
+        self._show(now)
+
+    def wait(self) -> None:
+        """Until the next thing is due, a thread woke us, or a second has passed."""
+        now_ms = self.clock.mono_ms()
+        due_ms = min(now_ms + int(TURN_MAX_S * 1000), self.sweeps.next_due_ms())
+        send_ms = self.cadence.due_ms(has_news=self.core.has_news, now_ms=now_ms) if self.sender else None
+        if send_ms is not None:
+            due_ms = min(due_ms, send_ms)
+        # At least 20 ms: several sweeps that come back one after another are one turn.
+        self._wait_ms = max(20, due_ms - now_ms)
+        self.clock.wait(self.wake, self._wait_ms / 1000)
+        self.wake.clear()
+
+    def reload(self, now: Now) -> None:
+        """Read settings and rules again; a faulty file changes nothing and is reported."""
+        notify(f"RELOADING=1\nMONOTONIC_USEC={now.mono_ms * 1000}")
+        try:
+            given = self.given.again()
+        except GivenFault as fault:
+            LOG.error("the new settings are refused, the old ones stay: %s", fault)
+            self.given.fault = str(fault)
+            notify("READY=1\nSTATUS=watching; new settings refused")
+            return
+        self._put_in_force(given, now)
+        LOG.info("settings and rules were read again %s", fields(rules=len(given.rules)))
+        notify("READY=1\nSTATUS=watching")
+
+    def stop(self) -> int:
+        """Say goodbye with the reason, within a bounded time; the exit status."""
+        notify("STOPPING=1\nSTATUS=saying goodbye")
+        reason = "host_shutdown" if is_host_stopping() else "service_stop"
+        LOG.info("the agent stops %s", fields(reason=reason))
+        self.sweeps.stop()
+        now = self.now()
+        self._take_sweeps(now)
+        self.core.store_held()
+        if self.sender is not None:
+            self._say_goodbye(reason)
+            self.sender.stop()
+        if self.page is not None:
+            self.page.close()
+        self.spool.close()
+        return 0
+
+    def status(self, now: Now) -> Status:
+        """What goes into every report about ourselves."""
+        return Status(
+            interval_s=self.interval_s,
+            lacks=self.sweeps.lacks(),
+            sweep_age_s=self.sweeps.ages_s(now.mono_ms),
+            settings_version=self.given.version,
+            settings_fault=self.given.fault,
+            rtt_ms=self.rtt_ms,
+        )
+
+    def _on_stop(self, number: int, frame: object) -> None:
+        self._stop_signal = number
+        self.wake.set()
+
+    def _on_reload(self, number: int, frame: object) -> None:
+        self._is_reload_asked = True
+        self.wake.set()
+
+    def _look_for_gap(self, now: Now) -> None:
+        # Counted from the last turn's beginning: a freeze may fall into the turn itself as well as into the wait.
+        late_ms = now.mono_ms - self._woke_ms - self._wait_ms
+        self._woke_ms, self._wait_ms = now.mono_ms, 0
+        if late_ms < GAP_MS:
+            return
+        self.notes.late_s = max(self.notes.late_s, late_ms / 1000)
+        LOG.info("the agent did not run for a while %s", fields(gap_s=round(late_ms / 1000, 1)))
+        if late_ms >= HOLE_MS:
+            self.core.hole(now)
+            self.sweeps.hurry(now.mono_ms)
+
+    def _take_sweeps(self, now: Now) -> None:
+        for sweep in self.sweeps.brought():
+            if not sweep.is_failed:
+                self._tell(self.core.take(sweep.samples, now, sweep.name))
+
+    def _take_own(self, now: Now) -> None:
+        """Signals about ourselves, through the same rules as everything else."""
+        if now.mono_ms - self._own_ms < min(self.given.settings.period, OWN_EVERY_S) * 1000:
+            return
+        self._own_ms = now.mono_ms
+        stuck = self.sweeps.stuck()
+        samples = [
+            Sample("agent.sampler_stuck", name, is_stuck, now.mono_ms) for name, is_stuck in stuck.items()
+        ]
+        used = self.spool.live_bytes / self.spool.max_bytes * 100
+        samples.append(Sample("agent.spool_used_pct", "", 100.0 if self.core.held else used, now.mono_ms))
+        samples.append(Sample("agent.settings_refused", "", bool(self.given.fault), now.mono_ms))
+        self._tell(self.core.take(samples, now, "agent"))
+
+    def _tell(self, changes: List[FindingChange]) -> None:
+        for change in changes:
+            LOG.info(
+                "a finding was %s %s",
+                change.kind,
+                fields(
+                    rule=change.rule,
+                    subject=change.subject,
+                    severity=change.severity,
+                    n=change.n,
+                    reason=change.reason,
+                ),
+            )
+
+    def _take_outcomes(self, now: Now) -> None:
+        if self.sender is None:
+            return
+        for outcome in self.sender.outcomes():
+            self.notes.collector_answers = isinstance(outcome, Answered)
+            if isinstance(outcome, Answered):
+                self.cadence.answered()
+                if self.last_error:
+                    LOG.info("the collector answers again")
+                self.last_reply_ms, self.last_error, self.rtt_ms = now.mono_ms, "", outcome.took_ms
+                self._take_reply(outcome.reply, outcome.stream, now)
+            elif isinstance(outcome, Failed):
+                self.cadence.failed(now.mono_ms, outcome.retry_after_s)
+                detail = f"status {outcome.status}: {outcome.detail}" if outcome.status else outcome.detail
+                if detail != self.last_error:
+                    LOG.warning("the collector did not take the report %s", fields(detail=detail))
+                self.last_error = detail
+
+    def _take_reply(self, reply: Reply, stream: str, now: Now) -> None:
+        try:
+            self._tell(self.core.replied(reply, now, stream=stream))
+        except OSError as error:
+            LOG.error("the spool could not be written %s", fields(error=error))
+        limits = self.given.settings.remote
+        if reply.interval_s is not None:
+            self.interval_s = min(max(reply.interval_s, limits.min_interval), limits.max_interval)
+            self.cadence.interval_s = self.interval_s
+        if reply.settings is not None and reply.settings_version != self.given.version:
+            try:
+                given = self.given.with_remote(reply.settings, reply.settings_version)
+            except GivenFault as fault:
+                LOG.error(
+                    "settings from the collector are refused %s",
+                    fields(version=reply.settings_version, why=fault),
+                )
+                self.given.refuse(reply.settings_version, str(fault))
+                return
+            self._put_in_force(given, now)
+            LOG.info("settings from the collector are in force %s", fields(version=reply.settings_version))
+
+    def _put_in_force(self, given: Given, now: Now) -> None:
+        old, self.given = self.given, given
+        self._tell(self.core.set_rules(given.rules, now))
+        if _sampled(old.settings) != _sampled(given.settings):
+            self.sweeps.stop()
+            self.sweeps = Sweeps(
+                make_samplers(given.settings, self._root, self.notes),
+                given.settings.period,
+                given.settings.deadline,
+                self.clock,
+                self.wake.set,
+            )
+        if old.settings.collector != given.settings.collector:
+            if self.sender is not None:
+                self.sender.stop()
+            self.sender = self._make_sender(given.settings)
+            if self.sender is not None:
+                self.sender.start()
+            self.cadence = Cadence(
+                self.interval_s, given.settings.collector.retry_max, self._chance, now.mono_ms
+            )
+
+    def _send_if_due(self, now: Now) -> None:
+        if self.sender is None:
+            return
+        if not self._is_greeted:
+            # The first report leaves with the first numbers, or without them when they take long.
+            if not self.sweeps.all_swept() and now.mono_ms - self._born_ms < 300:
+                return
+            self._is_greeted = True
+        due_ms = self.cadence.due_ms(has_news=self.core.has_news, now_ms=now.mono_ms)
+        if due_ms is None or due_ms > now.mono_ms:
+            return
+        report = self.core.report(now, self.status(now))
+        self.sender.hand_over(to_json(report), report.stream)
+        self.cadence.sent(now.mono_ms)
+
+    def _say_goodbye(self, reason: str) -> None:
+        """Wait for a report under way, then send the last one; all of it within GOODBYE_S of monotonic time."""
+        assert self.sender is not None
+        until_ms = self.clock.mono_ms() + int(GOODBYE_S * 1000)
+        is_said = False
+        while self.clock.mono_ms() < until_ms:
+            now = self.now()
+            self._take_outcomes(now)
+            due_ms = self.cadence.due_ms(has_news=False, now_ms=now.mono_ms)
+            if due_ms is not None and is_said:
+                return
+            if due_ms is not None:
+                report = self.core.goodbye(reason, now, self.status(now))
+                self.sender.hand_over(to_json(report), report.stream)
+                self.cadence.sent(now.mono_ms)
+                is_said = True
+            self.clock.wait(self.wake, 0.1)
+            self.wake.clear()
+
+    def _feed(self, now: Now) -> None:
+        every_s = watchdog_interval_s()
+        if every_s is not None and now.mono_ms - self._fed_ms >= every_s * 500:
+            self._fed_ms = now.mono_ms
+            notify("WATCHDOG=1")
+
+    def _gather(self, change: FindingChange, history: History) -> Optional[Evidence]:
+        try:
+            from agent.evidence import gather
+
+            return gather(change, history, self.given.settings, self._root)
+        except Exception:  # loop boundary: a finding without evidence is worth more than no finding
+            LOG.exception("no evidence could be gathered rule=%s", change.rule)
+            return None
+
+    def _make_sender(self, settings: AgentSettings) -> Optional[Sender]:
+        if not settings.collector.url:
+            LOG.warning("no collector is set: findings are judged, kept and shown, but reported to nobody")
+            return None
+        assert settings.collector.token_file is not None  # the settings' own check
+        token = settings.collector.token_file.read_text(encoding="ascii", errors="replace").strip()
+        return Sender(Link(settings.collector, token), self.wake.set)
+
+    def _start_page(self) -> None:
+        settings = self.given.settings
+        listeners = []
+        try:
+            listeners.append(file_listener(settings.state_dir))
+        except OSError as error:
+            LOG.warning("`status` will find no socket %s", fields(error=error))
+        if settings.metrics.listen:
+            host, _, port = settings.metrics.listen.rpartition(":")
+            try:
+                listeners.append(tcp_listener(host.strip("[]"), int(port)))
+            except (OSError, OverflowError) as error:
+                LOG.error(
+                    "the metrics page cannot be served %s",
+                    fields(listen=settings.metrics.listen, error=error),
+                )
+        self.page = Page(listeners, settings.metrics.max_connections)
+
+    def _show(self, now: Now) -> None:
+        """Render the pages, once a sweep: the next scrape is a write of ready bytes."""
+        every_ms = int(min(self.given.settings.period, OWN_EVERY_S) * 1000)
+        is_first = self._is_page_first and self.sweeps.all_swept()
+        if self.page is None or (now.mono_ms - self._shown_ms < every_ms and not is_first):
+            return
+        self._shown_ms = now.mono_ms
+        self._is_page_first = self._is_page_first and not is_first
+        if self.given.settings.metrics.listen:
+            from agent.metrics import render
+
+            self.page.show("/metrics", render(self, now), TEXT)
+        self.page.show("/status", json.dumps(self.snapshot(now), ensure_ascii=False).encode(), JSON)
+
+    def snapshot(self, now: Now) -> Dict[str, Any]:
+        """How we are, for `status`."""
+        return {
+            "written_at_ms": now.wall_ms,
+            "pid": os.getpid(),
+            "version": _version(),
+            "collector": self.given.settings.collector.url,
+            "last_reply_at_ms": None if self.last_reply_ms is None else now.wall_of(self.last_reply_ms),
+            "last_error": self.last_error,
+            "interval_s": self.interval_s,
+            "spool": {
+                "stream": self.spool.stream,
+                "depth": self.spool.depth,
+                "held": self.core.held,
+                "dropped": self.spool.dropped,
+            },
+            "settings": {"version": self.given.version, "fault": self.given.fault},
+            "findings": [
+                {"rule": f.rule, "subject": f.subject, "severity": f.severity, "at_ms": f.at_ms}
+                for f in self.core.open_findings()
+            ],
+            "samplers": {
+                name: {"age_s": round(age, 1), "stuck": self.sweeps.stuck().get(name, False)}
+                for name, age in self.sweeps.ages_s(now.mono_ms).items()
+            },
+        }
+
+
+def _sampled(settings: AgentSettings) -> Any:
+    """The part of the settings that the samplers are made of."""
+    return settings.checks, settings.mounts, settings.without, settings.period, settings.deadline
+
+
+def _version() -> str:
+    from agent.given import version
+
+    return version()

@@ -1,0 +1,370 @@
+"""What an engineer asks first, gathered at the moment a finding opens: top processes, last log lines, series, sockets.
+
+Never a process's arguments or environment: passwords stand there. Log lines are redacted before they leave. All of it
+fits into 16 KiB: what is least useful is dropped first, and each reading has its own bound and its own time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import pwd
+import re
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
+
+from agent.checks.spec import UNIT_NAME
+from agent.checks.systemctl import run_program
+from agent.samplers.base import MIB
+from agent.samplers.cpu import TICKS_PER_S
+from agent.samplers.processes import Process, clean, list_io, list_processes, uid_of
+from agent.samplers.sockets import count_tcp
+from agent.signals.parsers.error import ParseError
+from agent.signals.parsers.logs import parse_journal, parse_kmsg
+from agent.wire import MAX_EVIDENCE_BYTES, Evidence, FindingChange
+from config.clock import Clock, SystemClock, perf_seconds
+
+if TYPE_CHECKING:
+    from agent.settings import AgentSettings
+
+WINDOW_MS = 15 * 60_000
+BETWEEN_S = 0.25
+"""Two looks at the process table so far apart give the rates of now, and not of the last half minute."""
+SHARED_S = 5.0
+TOP = 5
+KERNEL_LINES = 20
+KERNEL_LINE_AGE_MS = 3_600_000
+"""A line older than an hour explains no fault of now; on a quiet server the ring's last lines are those of the boot."""
+UNIT_LINES = 20
+JOURNAL_TIMEOUT_S = 1.5
+MAX_LINE = 300
+MAX_SERIES = 12
+MAX_POINTS = 90
+
+_JOURNALCTL = ("/usr/bin/journalctl", "/bin/journalctl")
+
+_RELATED: Dict[str, Tuple[str, ...]] = {
+    "cpu": (
+        "cpu.user_pct",
+        "cpu.sys_pct",
+        "cpu.steal_pct",
+        "cpu.iowait_pct",
+        "load.per_cpu",
+        "sched.runq_per_cpu",
+    ),
+    "memory": ("mem.avail_pct", "mem.total_mb", "swap.out_mbps", "vm.majfault_ps", "psi.mem_full60"),
+    "io": ("disk.await_ms", "disk.iops", "disk.mbps", "disk.qdepth", "psi.io_full60", "cpu.iowait_pct"),
+    "fs_space": ("fs.used_pct", "fs.free_gb", "fs.inode_pct", "disk.mbps"),
+    "fs": ("disk.await_ms", "disk.iops", "disk.stuck_s", "psi.io_full60"),
+    "network": ("net.in_mbps", "net.in_kpps", "net.out_mbps", "net.crc_ps", "net.missed_ps", "net.ladder"),
+    "limits": ("pid.used_pct", "fd.used_pct", "net.conntrack_pct", "net.ports_pct", "net.tcp_established"),
+    "clock": ("clk.ntp_offset_ms", "clk.wall_step_s", "cpu.steal_pct"),
+    "virt": ("cpu.steal_pct", "mem.total_mb", "mem.balloon_mb", "agent.gap_s"),
+    "service": ("check.ms", "cpu.user_pct", "mem.avail_pct", "disk.await_ms", "net.tcp_established"),
+}
+_ALWAYS = ("cpu.user_pct", "cpu.steal_pct", "mem.avail_pct", "disk.await_ms", "load.per_cpu")
+
+
+class Series(Protocol):
+    """What we need of agent.history.History."""
+
+    def series(self, signal: str, subject: str = "", since_ms: int = 0) -> List[Tuple[int, float]]: ...
+
+
+def gather(
+    change: FindingChange,
+    history: Series,
+    settings: AgentSettings,
+    root: Path = Path("/"),
+    *,
+    clock: Optional[Clock] = None,
+    pause: Optional[Callable[[float], None]] = None,
+) -> Evidence:
+    """The evidence for a finding that opens now; each part that cannot be read is left out and named in the notes."""
+    clock = clock or SystemClock()
+    begun = perf_seconds()
+    glance = _glance(root, clock, pause or _pause)
+    notes = dict(glance.notes)
+    log = list(glance.log)
+    unit = unit_of(change, settings)
+    if unit:
+        log += unit_lines(unit, notes)
+    if change.family in ("network", "limits", "service", "cpu", "silence"):
+        _add_sockets(notes, root)
+    series = related_series(change, history, clock)
+    notes["gathered_in_ms"] = round((perf_seconds() - begun) * 1000)
+    return fit(Evidence(list(glance.top), log, series, notes))
+
+
+class _Glance(NamedTuple):
+    """What is the same for all findings of one moment."""
+
+    at_s: float
+    root: Path
+    top: List[Dict[str, Any]]
+    log: List[Dict[str, Any]]
+    notes: Dict[str, Any]
+
+
+_last: List[_Glance] = []
+
+
+def _glance(root: Path, clock: Clock, pause: Callable[[float], None]) -> _Glance:
+    """Processes and kernel log; findings that open together share one look, since each look takes its time."""
+    if not _last or _last[0].root != root or perf_seconds() - _last[0].at_s > SHARED_S:
+        notes: Dict[str, Any] = {}
+        top = top_processes(root, notes, pause)
+        _last[:] = [_Glance(perf_seconds(), root, top, kernel_lines(root, notes, clock), notes)]
+    return _last[0]
+
+
+def _pause(seconds: float) -> None:
+    SystemClock().wait(threading.Event(), seconds)
+
+
+# --- processes ---------------------------------------------------------------------------------------------------
+
+
+def top_processes(root: Path, notes: Dict[str, Any], pause: Callable[[float], None]) -> List[Dict[str, Any]]:
+    """The five largest by CPU, by memory and by I/O, each process once, with all three numbers."""
+    proc = f"{root / 'proc'}"
+    try:
+        begun = perf_seconds()
+        before = {(p.pid, p.start_ticks): p.ticks for p in list_processes(proc)}
+        io_before = list_io(proc, _suspects(list_processes(proc)))
+        pause(BETWEEN_S)
+        now = list_processes(proc)
+        io_now = list_io(proc, _suspects(now))
+        seconds = max(0.01, perf_seconds() - begun)
+    except OSError as error:
+        notes["processes"] = f"cannot be read: {error.strerror}"
+        return []
+    rows = [_row(p, before, io_before, io_now, seconds) for p in now]
+    chosen: Dict[int, Dict[str, Any]] = {}
+    for by, key in (("cpu", "cpu_pct"), ("memory", "rss_mb"), ("io", "io_mbps")):
+        ranked = sorted(rows, key=lambda row: row[key] or 0.0, reverse=True)[:TOP]
+        for row in ranked:
+            if row[key]:
+                chosen.setdefault(row["pid"], {"by": by, **row})
+    for row in chosen.values():
+        row["user"] = user_of(proc, row["pid"])
+    stuck = [clean(p.comm) for p in now if p.state == "D"]
+    if stuck:
+        notes["blocked"] = stuck[:10]
+    frozen = [clean(p.comm) for p in now if p.state == "T"]
+    if frozen:
+        notes["stopped"] = frozen[:10]
+    return list(chosen.values())
+
+
+def _suspects(processes: Sequence[Process]) -> List[Process]:
+    """Those worth a second read each: at most 300, the ones that used most CPU or wait in the kernel."""
+    ranked = sorted(processes, key=lambda p: (p.state == "D", p.ticks), reverse=True)
+    return ranked[:300]
+
+
+def _row(
+    process: Process,
+    before: Dict[Tuple[int, int], int],
+    io_before: Dict[Tuple[int, int], int],
+    io_now: Dict[Tuple[int, int], int],
+    seconds: float,
+) -> Dict[str, Any]:
+    key = (process.pid, process.start_ticks)
+    ticks = process.ticks - before.get(key, process.ticks)
+    moved = io_now[key] - io_before[key] if key in io_now and key in io_before else None
+    return {
+        "pid": process.pid,
+        "name": clean(process.comm),
+        "user": "",
+        "cpu_pct": round(100.0 * ticks / TICKS_PER_S / seconds, 1),
+        "rss_mb": round(process.rss_bytes / MIB, 1),
+        "io_mbps": None if moved is None else round(moved / MIB / seconds, 2),
+    }
+
+
+def user_of(proc: str, pid: int) -> str:
+    """The owner's name; the number where the name is not known."""
+    uid = uid_of(proc, pid)
+    if uid is None:
+        return ""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+# --- logs --------------------------------------------------------------------------------------------------------
+
+
+def kernel_lines(root: Path, notes: Dict[str, Any], clock: Clock) -> List[Dict[str, Any]]:
+    """The last lines of the kernel's own ring, read without waiting."""
+    records: List[bytes] = []
+    try:
+        ring = os.open(root / "dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        notes["kernel_log"] = f"cannot be read: {(error.strerror or '').lower()}"
+        return []
+    try:
+        # The ring holds some thousands of records; a bound all the same, since others may write meanwhile.
+        for _ in range(100_000):
+            try:
+                record = os.read(ring, 8192)
+            except BrokenPipeError:
+                continue  # overwritten while we read: the next read goes on behind the hole
+            if not record:
+                break
+            records.append(record)
+            if len(records) > 2 * KERNEL_LINES:
+                del records[:KERNEL_LINES]
+    except BlockingIOError:
+        pass  # the end of the ring
+    except OSError as error:
+        notes["kernel_log"] = f"cannot be read: {(error.strerror or '').lower()}"
+    finally:
+        os.close(ring)
+    # Stamps of the ring run with CLOCK_MONOTONIC, which stands still in suspend: close enough for a log line.
+    boot_ms = clock.now_ms() - clock.mono_ms()
+    lines: List[Dict[str, Any]] = []
+    for record in records[-KERNEL_LINES:]:
+        with contextlib.suppress(ParseError):
+            line = parse_kmsg(record.decode("utf-8", "replace"))
+            at_ms = boot_ms + line.at_us // 1000
+            if at_ms >= clock.now_ms() - KERNEL_LINE_AGE_MS:
+                lines.append({"at_ms": at_ms, "source": "kernel", "text": redact(line.text)})
+    return lines
+
+
+def unit_of(change: FindingChange, settings: AgentSettings) -> str:
+    """The systemd unit that the finding is about, if it is about one; a unit check names it in the settings."""
+    for check in settings.checks:
+        if check.name == change.subject and check.unit:
+            return check.unit
+    is_unit = change.family in ("unit", "service") and "." in change.subject
+    return change.subject if is_unit and UNIT_NAME.fullmatch(change.subject) else ""
+
+
+def unit_lines(unit: str, notes: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """The last lines of the unit's journal."""
+    program = next((place for place in _JOURNALCTL if Path(place).exists()), None)
+    if program is None or not UNIT_NAME.fullmatch(unit):
+        return []
+    command = [
+        program,
+        f"--unit={unit}",
+        f"--lines={UNIT_LINES}",
+        "--output=short-iso",
+        "--no-pager",
+        "--quiet",
+    ]
+    output = run_program(command, JOURNAL_TIMEOUT_S)
+    if not isinstance(output, str):
+        notes["unit_log"] = output.why
+        return []
+    try:
+        found = parse_journal(output)[-UNIT_LINES:]
+    except ParseError as error:
+        notes["unit_log"] = f"not understood: {error}"
+        return []
+    return [{"at_ms": line.at_us // 1000, "source": unit, "text": redact(line.text)} for line in found]
+
+
+_SECRET_WORD = (
+    r"(?:[\w.-]*(?:passw(?:or)?d|passwd|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"|session[_-]?id|sessid|signature|credentials?|auth))"
+)
+_REDACTIONS: Tuple[Tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"-----BEGIN [A-Z ]{1,40}KEY-----.*", re.DOTALL), "[key removed]"),
+    # user:password@host in any URL
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/@:]{0,200}:[^\s/@]{1,200}@"), r"\1[removed]@"),
+    (re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*)(?:(?:basic|bearer|digest|token)\s+)?[^\s,;]+"), r"\1[removed]"),
+    (re.compile(r"(?i)\b((?:set-)?cookie\s*[:=]\s*)[^\r\n]+"), r"\1[removed]"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}"), r"\1 [removed]"),
+    (re.compile(rf"(?i)(?<![\w])(--?{_SECRET_WORD}[ =]+)(\"[^\"]*\"|'[^']*'|\S+)"), r"\1[removed]"),
+    (re.compile(rf"(?i)(?<![\w])([\"']?{_SECRET_WORD}[\"']?\s*(?:=>|[:=])\s*)(\"[^\"]*\"|'[^']*'|[^\s&,;}}]+)"), r"\1[removed]"),
+    (re.compile(r"(?i)\b((?:mysql|mariadb)\w*\b.*?\s-p)[^\s-]\S*"), r"\1[removed]"),
+    (re.compile(r"(?i)\b(identified\s+by\s+)(\"[^\"]*\"|'[^']*'|\S+)"), r"\1[removed]"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), "[token removed]"),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20,}\b|\bxox[abprs]-[A-Za-z0-9-]{10,}"), "[key removed]"),
+)  # fmt: skip
+
+
+def redact(text: str) -> str:
+    """The line without what reads like a password, a token, a key or a cookie; cut to 300 characters."""
+    # Cut generously first: the expressions must not be fed a megabyte.
+    text = "".join(c if c.isprintable() else " " for c in text[:800])
+    for pattern, instead in _REDACTIONS:
+        text = pattern.sub(instead, text)
+    return text if len(text) <= MAX_LINE else text[: MAX_LINE - 1] + "…"
+
+
+# --- series, sockets, room ---------------------------------------------------------------------------------------
+
+
+def related_series(change: FindingChange, history: Series, clock: Clock) -> Dict[str, List[List[float]]]:
+    """The finding's own signals and its family's for the quarter of an hour before, in wall time."""
+    offset_ms = clock.now_ms() - clock.mono_ms()
+    since_ms = (change.mono_ms or clock.mono_ms()) - WINDOW_MS
+    wanted = list(dict.fromkeys([*change.facts, *_RELATED.get(change.family, ()), *_ALWAYS]))
+    found: Dict[str, List[List[float]]] = {}
+    for signal in wanted:
+        points = history.series(signal, change.subject, since_ms) or history.series(signal, "", since_ms)
+        if len(points) >= 2 and len(found) < MAX_SERIES:
+            found[signal] = [[at + offset_ms, round(value, 2)] for at, value in thin(points, MAX_POINTS)]
+    return found
+
+
+def thin(points: List[Tuple[int, float]], most: int) -> List[Tuple[int, float]]:
+    """At most ``most`` points: of each group its most extreme, so that no peak is lost; the last one stays."""
+    if len(points) <= most:
+        return points
+    size = -(-len(points) // (most - 1))
+    middle = sum(value for _, value in points) / len(points)
+    groups = [points[at : at + size] for at in range(0, len(points) - 1, size)]
+    return [max(group, key=lambda point: abs(point[1] - middle)) for group in groups] + [points[-1]]
+
+
+def _add_sockets(notes: Dict[str, Any], root: Path) -> None:
+    if root != Path("/"):
+        return
+    try:
+        notes["sockets"] = count_tcp().by_state
+    except OSError as error:
+        notes["sockets"] = f"cannot be read: {(error.strerror or '').lower()}"
+
+
+def size_of(evidence: Evidence) -> int:
+    """Octets as they travel."""
+    text = json.dumps(dataclasses.asdict(evidence), ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode("utf-8", "replace"))
+
+
+def fit(evidence: Evidence) -> Evidence:
+    """The evidence in at most MAX_EVIDENCE_BYTES: coarser series first, then series of others, old lines, small processes."""
+    log, top = list(evidence.log), list(evidence.top)
+    series = dict(evidence.series)
+    made = evidence
+    for most in (60, 40, 25, 15):
+        if size_of(made) <= MAX_EVIDENCE_BYTES:
+            return made
+        series = {
+            name: [list(p) for p in thin([(int(a), v) for a, v in points], most)]
+            for name, points in series.items()
+        }
+        made = dataclasses.replace(evidence, series=series)
+    while size_of(made) > MAX_EVIDENCE_BYTES:
+        if len(series) > 2:
+            series.popitem()
+        elif len(log) > 5:
+            log = log[2:]
+        elif len(top) > 3:
+            top.pop()
+        elif log or series or top:
+            log, series, top = log[1:], {}, top[:-1]
+        else:
+            return Evidence(notes={"dropped": "too large"})
+        made = Evidence(top, log, series, evidence.notes)
+    return made

@@ -1,0 +1,86 @@
+"""What the daemon asks of the machine about itself: its boot, its address, its lock, whether the host goes down."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+_LAST_TARGETS = {"shutdown.target", "reboot.target", "poweroff.target", "halt.target", "kexec.target"}
+
+ASK_S = 3.0
+"""For each question. A host on its way down is a busy one, and the unit leaves 15 s for the whole goodbye."""
+
+
+class Busy(Exception):
+    """Another agent holds this state folder."""
+
+
+@contextlib.contextmanager
+def single_instance(folder: Path) -> Any:
+    """Hold the folder's lock; Busy when another agent does. The kernel lets go of it however we end."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Busy(f"another agent works in {folder}") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def boot_id(root: Path) -> str:
+    """The kernel's random id of this boot; empty where there is none (a strange container)."""
+    try:
+        return (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def own_address(url: str) -> str:
+    """The address that this host would use toward the collector; a route look-up, nothing is sent."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return ""
+    try:
+        family, kind, _, _, target = socket.getaddrinfo(
+            parts.hostname, parts.port or 443, type=socket.SOCK_DGRAM
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(target)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
+
+
+def is_host_stopping() -> bool:
+    """Whether a shutdown, reboot, halt or poweroff is under way. Asks systemd, for at most ASK_S each."""
+    return says_stopping(
+        _ask_systemd("list-jobs", "--no-legend", "--no-pager"), _ask_systemd("is-system-running")
+    )
+
+
+def says_stopping(jobs: str, state: str) -> bool:
+    """The same from what `systemctl list-jobs` and `systemctl is-system-running` printed. Pure."""
+    queued = {
+        words[1] for words in map(str.split, jobs.splitlines()) if len(words) > 2 and words[2] == "start"
+    }
+    return bool(queued & _LAST_TARGETS) or state.strip() == "stopping"
+
+
+def _ask_systemd(*words: str) -> str:
+    try:
+        answer = subprocess.run(
+            ["systemctl", *words], capture_output=True, timeout=ASK_S, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.decode("utf-8", errors="replace")

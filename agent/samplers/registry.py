@@ -1,0 +1,52 @@
+"""Every sampler of the agent, made for one machine. To add a sampler: its file, a line here, its catalogue rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, List, Optional
+
+from agent.samplers import platform
+from agent.samplers.base import LoopNotes, Sampler
+from agent.samplers.cpu import Cpu
+from agent.samplers.disk import Disk
+from agent.samplers.filesystems import Filesystems
+from agent.samplers.kernel_log import KernelLog
+from agent.samplers.memory import Memory
+from agent.samplers.network import Network
+from agent.samplers.operators import Operators
+from agent.samplers.own import Own
+from agent.samplers.processes import Processes
+from agent.samplers.sockets import Sockets
+from agent.samplers.timekeeping import Timekeeping
+from agent.samplers.units import Units
+from agent.samplers.watching import Checks
+
+if TYPE_CHECKING:
+    from agent.settings import AgentSettings
+
+
+def make_samplers(
+    settings: AgentSettings, root: Path = Path("/"), notes: Optional[LoopNotes] = None
+) -> List[Sampler]:
+    """The samplers that the settings let run, cheap and telling ones first.
+
+    ``notes`` come from the daemon; who looks only once leaves no trace in the state folder.
+    """
+    host = platform.detect(root)
+    every: List[Sampler] = [
+        Cpu(root, host, settings.period, notes),
+        Memory(root, host),
+        Disk(root, host),
+        Filesystems(root, settings.mounts),
+        Network(root, notes),
+        Sockets(root),
+        Units(root),
+        Processes(root),
+        Timekeeping(root),
+        KernelLog(root, settings.state_dir / "kernel_log" if notes is not None else None, host),
+        Operators(root),
+        Own(),
+    ]
+    if settings.checks:
+        every.append(Checks(settings.checks, root))
+    return [sampler for sampler in every if sampler.name not in settings.without]

@@ -1,0 +1,102 @@
+"""The checks that an admin asked for, each run in a thread of its own when it is due."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence
+
+from agent.checks.answer import CheckAnswer
+from agent.checks.run import run_check
+from agent.checks.spec import CheckSettings
+from agent.samplers.base import Batch, Errand
+from agent.signals.sample import Sample
+from config.clock import Clock, perf_seconds
+
+MAX_AT_ONCE = 8
+"""Checks under way together; the others wait for the next sweep."""
+
+
+FIRST_WAIT_S = 0.2
+"""Local services answer within it, so that the first report already knows of them."""
+
+
+class Checks:
+    """Signals check.state, check.ms and tls.days, subject = the check's name.
+
+    A sweep starts what is due and reports the latest answers: it waits only for the first answers, and shortly.
+    """
+
+    name = "checks"
+    period_s = 5.0
+
+    def __init__(
+        self,
+        checks: Sequence[CheckSettings],
+        root: Path = Path("/"),
+        clock: Optional[Clock] = None,
+        run: Callable[..., CheckAnswer] = run_check,
+        first_wait_s: float = FIRST_WAIT_S,
+    ) -> None:
+        self._checks = list(checks)
+        self._root = root
+        self._clock = clock
+        self._run = run
+        self._first_wait_s = first_wait_s
+        self._errands: Dict[str, Errand[CheckAnswer]] = {}
+        self._due_ms: Dict[str, int] = {}
+        self.answers: Dict[str, CheckAnswer] = {}
+        """Latest answer of each check, for evidence."""
+
+    def lacks(self) -> Dict[str, str]:
+        """Checks that could not be asked: neither good nor bad, so they give no sample."""
+        return {
+            f"check.state{{{name}}}": a.detail for name, a in self.answers.items() if a.state == "unknown"
+        }
+
+    def sweep(self, mono_ms: int) -> List[Sample]:
+        batch = Batch(mono_ms, {})
+        is_first = not self.answers
+        self._start(mono_ms)
+        if is_first:
+            self.settle(self._first_wait_s)
+        self._collect()
+        for check in self._checks:
+            answer = self.answers.get(check.name)
+            if answer is None or answer.state == "unknown":
+                continue
+            batch.add("check.state", answer.state, check.name)
+            if answer.is_good:
+                batch.add("check.ms", float(answer.ms), check.name)
+            batch.add("tls.days", answer.facts.get("tls_days"), check.name)
+        days = [a.facts["tls_days"] for a in self.answers.values() if "tls_days" in a.facts]
+        batch.add("tls.days", min(days, default=None))
+        return batch.samples
+
+    def settle(self, seconds: float) -> None:
+        """Wait until the checks under way have answered, at most so long in all; ``once`` asks for it."""
+        begun = perf_seconds()
+        for errand in list(self._errands.values()):
+            errand.wait(max(0.0, seconds - (perf_seconds() - begun)))
+        self._collect()
+
+    def _start(self, mono_ms: int) -> None:
+        for check in self._checks:
+            if check.name in self._errands or mono_ms < self._due_ms.get(check.name, mono_ms):
+                continue
+            if len(self._errands) >= MAX_AT_ONCE:
+                break
+            first = check.name not in self._due_ms
+            # Spread, so that checks of one interval do not all fall into one sweep for ever.
+            spread = random.uniform(0.7, 1.0) if first else 1.0
+            self._due_ms[check.name] = mono_ms + int(check.interval_s * 1000 * spread)
+            self._errands[check.name] = Errand(f"check {check.name}", self._call(check))
+
+    def _call(self, check: CheckSettings) -> Callable[[], CheckAnswer]:
+        return lambda: self._run(check, root=self._root, clock=self._clock)
+
+    def _collect(self) -> None:
+        for name, errand in list(self._errands.items()):
+            if errand.is_done:
+                del self._errands[name]
+                self.answers[name] = errand.answer()

@@ -1,0 +1,1 @@
+"""Pure: the catalogue of signals, parsers of what Linux prints, rules, and the weekly profile."""

@@ -1,0 +1,1 @@
+"""Text that Linux prints in, values out; each parser raises ParseError and nothing else."""

@@ -1,0 +1,49 @@
+"""What the daemon asks of the machine about itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.host import Busy, boot_id, own_address, says_stopping, single_instance
+
+JOBS = """ 1497 reboot.target            start waiting
+ 1523 nginx.service            stop  running
+"""
+
+
+@pytest.mark.parametrize(
+    ("jobs", "state", "answer"),
+    [
+        (JOBS, "running", True),
+        ("12 poweroff.target start waiting", "", True),
+        ("", "stopping\n", True),
+        ("", "running\n", False),
+        ("", "", False),
+        ("12 nginx.service start running", "degraded", False),
+        ("12 my-reboot.target.service start running", "running", False),
+        ("12 shutdown.target stop waiting", "running", False),
+    ],
+)
+def test_a_goodbye_tells_a_shutdown_from_a_stopped_service(jobs, state, answer):
+    assert says_stopping(jobs, state) is answer
+
+
+def test_one_folder_is_held_by_one_agent_and_freed_afterwards(tmp_path):
+    folder = tmp_path / "state"
+    with single_instance(folder), pytest.raises(Busy, match="another agent"), single_instance(folder):
+        pass
+    with single_instance(folder):
+        assert (folder / "lock").exists()
+
+
+def test_the_boot_is_known_by_the_kernels_id(tmp_path):
+    assert boot_id(tmp_path) == ""
+    path = tmp_path / "proc/sys/kernel/random"
+    path.mkdir(parents=True)
+    (path / "boot_id").write_text("abc\n")
+    assert boot_id(tmp_path) == "abc"
+
+
+def test_the_own_address_is_the_one_toward_the_collector():
+    assert own_address("https://127.0.0.1:8443") == "127.0.0.1"
+    assert own_address("") == ""

@@ -1,0 +1,169 @@
+"""Evidence: small enough, without secrets, with what an engineer asks first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.checks.spec import CheckSettings
+from agent.evidence import (
+    fit,
+    gather,
+    kernel_lines,
+    redact,
+    related_series,
+    size_of,
+    thin,
+    top_processes,
+    unit_of,
+)
+from agent.settings import AgentSettings
+from agent.wire import MAX_EVIDENCE_BYTES, Evidence, Fact, FindingChange
+from config.clock import FixedClock
+
+Lay = Callable[[Dict[str, str]], Path]
+
+
+def change(family: str = "cpu", subject: str = "", **more: Any) -> FindingChange:
+    return FindingChange(1, "opened", 1, "rule", subject, family, 0, mono_ms=2_000_000, **more)
+
+
+class OneSeries:
+    """Points for every signal."""
+
+    def __init__(self, points: List[Tuple[int, float]]) -> None:
+        self.points = points
+        self.asked: List[Tuple[str, str, int]] = []
+
+    def series(self, signal: str, subject: str = "", since_ms: int = 0) -> List[Tuple[int, float]]:
+        self.asked.append((signal, subject, since_ms))
+        return self.points if not subject else []
+
+
+@pytest.mark.parametrize(
+    ("line", "secret"),
+    [
+        ("mysqldump -u root -pHunter2 shop", "Hunter2"),
+        ("connect postgres://app:s3cr3t@db/shop failed", "s3cr3t"),
+        ("GET /hook?token=abcd1234&x=1 200", "abcd1234"),
+        ("Authorization: Bearer eyJhbGciOiJIUzI1NiJ9.payload", "payload"),
+        ("Authorization: Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"),
+        ("Cookie: PHPSESSID=deadbeef; lang=uk", "deadbeef"),
+        ('{"user":"a","password":"p w","x":1}', "p w"),
+        ("DB_PASSWORD='two words' HOME=/", "two words"),
+        ("curl --api-key=KEY123 https://x", "KEY123"),
+        ("aws key AKIAIOSFODNN7EXAMPLE used", "AKIAIOSFODNN7EXAMPLE"),
+        ("GRANT ALL TO x IDENTIFIED BY 'opensesame'", "opensesame"),
+        ("client_secret => zzz999,", "zzz999"),
+        ("-----BEGIN RSA PRIVATE KEY----- MIIE", "MIIE"),
+    ],
+)
+def test_what_reads_like_a_secret_is_removed(line: str, secret: str) -> None:
+    assert secret not in redact(line)
+    assert "removed" in redact(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Failed password for root from 192.0.2.7 port 22 ssh2",
+        "EXT4-fs error (device vda1): ext4_find_entry:1436: inode #2: comm ls",
+        "nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)",
+        "Out of memory: Killed process 1777 (mysqld) total-vm:640000kB",
+    ],
+)
+def test_what_an_engineer_needs_stays(line: str) -> None:
+    assert redact(line) == line
+
+
+def test_a_line_is_cut_and_holds_no_control_characters() -> None:
+    assert len(redact("x" * 5000)) == 300
+    assert redact("a\x1b[31mb\nc") == "a [31mb c"
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(st.text(max_size=900))
+def test_redaction_takes_any_text(text: str) -> None:
+    assert len(redact(text)) <= 300
+
+
+def test_evidence_that_is_too_large_loses_the_least_useful_and_fits() -> None:
+    log = [{"at_ms": n, "source": "kernel", "text": f"line {n} " + "x" * 280} for n in range(40)]
+    series = {f"signal.{n}": [[float(at), at * 1.5] for at in range(90)] for n in range(12)}
+    top = [{"by": "cpu", "pid": n, "name": "x" * 40, "user": "root", "cpu_pct": 1.0} for n in range(15)]
+    small = fit(Evidence(top, log, series, {"sockets": {"listen": 3}}))
+    assert size_of(small) <= MAX_EVIDENCE_BYTES
+    assert small.log[-1] == log[-1], "the newest line is the last to go"
+    assert len(small.series) >= 2
+    assert len(small.top) >= 3
+    json.dumps(small.notes)
+
+
+def test_evidence_that_fits_stays_as_it_is() -> None:
+    evidence = Evidence([], [{"at_ms": 1, "source": "kernel", "text": "x"}], {"a": [[1.0, 2.0]]})
+    assert fit(evidence) is evidence
+
+
+def test_thinning_keeps_the_peak_and_the_last_point() -> None:
+    points = [(at, 1.0) for at in range(200)]
+    points[57] = (57, 99.0)
+    thinned = thin(points, 20)
+    assert len(thinned) <= 21
+    assert (57, 99.0) in thinned
+    assert thinned[-1] == points[-1]
+
+
+def test_series_are_of_the_finding_and_its_family_in_wall_time() -> None:
+    clock = FixedClock(wall_ms=5_000_000, mono_ms=2_000_000)
+    history = OneSeries([(1_990_000, 1.0), (2_000_000, 2.0)])
+    found = related_series(change("io", "vda", facts={"psi.io_full60": Fact(1.0)}), history, clock)
+    assert list(found)[:2] == ["psi.io_full60", "disk.await_ms"]
+    assert found["disk.await_ms"] == [[4_990_000, 1.0], [5_000_000, 2.0]]
+    assert history.asked[0] == ("psi.io_full60", "vda", 2_000_000 - 900_000)
+
+
+def test_top_processes_carry_numbers_and_no_arguments(lay: Lay) -> None:
+    def stat(ticks: int) -> str:
+        return f"42 (my sqld) R 1 42 42 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 3 0 8123 1 25600 " + "0 " * 30
+
+    root = lay(
+        {"proc/42/stat": stat(0), "proc/42/cmdline": "mysqld\0--password=x\0", "proc/42/environ": "A=b"}
+    )
+    rows = top_processes(root, {}, lambda seconds: lay({"proc/42/stat": stat(50)}) and None)
+    assert len(rows) == 1
+    assert (rows[0]["by"], rows[0]["name"], rows[0]["rss_mb"]) == ("cpu", "my sqld", 100.0)
+    assert set(rows[0]) == {"by", "pid", "name", "user", "cpu_pct", "rss_mb", "io_mbps"}
+
+
+def test_a_kernel_log_that_may_not_be_read_is_named_in_the_notes(lay: Lay) -> None:
+    notes: Dict[str, Any] = {}
+    assert kernel_lines(lay({"proc/x": ""}), notes, FixedClock()) == []
+    assert "cannot be read" in notes["kernel_log"]
+
+
+def test_the_unit_is_the_findings_subject_or_that_of_its_check() -> None:
+    settings_ = AgentSettings(checks=[CheckSettings(name="front", type="unit", unit="nginx.service")])
+    assert unit_of(change("unit", "shop.service"), settings_) == "shop.service"
+    assert unit_of(change("process", "front"), settings_) == "nginx.service"
+    assert unit_of(change("unit", "--root=/tmp.service"), settings_) == ""
+    assert unit_of(change("fs_space", "/var"), settings_) == ""
+
+
+def test_gathering_on_this_machine_fits_and_is_json(tmp_path: Path) -> None:
+    evidence = gather(change(), OneSeries([(1, 1.0), (2, 2.0)]), AgentSettings(), pause=lambda seconds: None)
+    assert size_of(evidence) <= MAX_EVIDENCE_BYTES
+    assert evidence.top
+
+
+def test_kernel_lines_of_the_last_hour_are_told_and_those_of_the_boot_are_not(lay: Lay) -> None:
+    old, fresh = 5_000_000, 7_190_000_000  # microseconds since boot: seconds after it, and 10 s before now
+    ring = f"6,1,{fresh},-;EXT4-fs error (device vda1): reading directory"
+    clock = FixedClock(mono_ms=7_200_000)
+    lines = kernel_lines(lay({"dev/kmsg": ring}), {}, clock)
+    assert [line["text"] for line in lines] == ["EXT4-fs error (device vda1): reading directory"]
+    assert kernel_lines(lay({"dev/kmsg": f"6,1,{old},-;Run /init as init process"}), {}, clock) == []

@@ -1,0 +1,220 @@
+"""Kernel lines by cause: every sample of the table, the wording of three generations, and what must stay quiet."""
+
+from __future__ import annotations
+
+import re
+from typing import List, Optional
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.signals.kernel_lines import DETAIL, FAULT, NOTE, ROWS
+from agent.signals.patterns import (
+    EPISODE_MS,
+    REPEAT_MS,
+    STORM_MS,
+    KernelWatch,
+    Told,
+    classify,
+    without_stamp,
+)
+from agent.signals.rules import FAMILIES
+
+STAMPS = (
+    "",
+    "[12345.678901] ",
+    "[    0.000000][    T1] ",
+    "<3>[ 4965.415911] ",
+    "Feb 11 19:23:37 web1 kernel: [ 1530.811848] ",
+    "2026-11-22T10:00:00.123456+02:00 web1 kernel: ",
+    "** 4491 printk messages dropped ** [   50.750742] ",
+)
+
+
+def cause(line: str) -> Optional[str]:
+    match = classify(line)
+    return None if match is None else match.id
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[f"{n}-{row.id}" for n, row in enumerate(ROWS)])
+def test_every_row_names_its_own_sample(row) -> None:  # type: ignore[no-untyped-def]
+    assert re.search(row.expression, row.sample)
+    match = classify(row.sample)
+    assert match is not None and match.id == row.id
+    assert match.family in FAMILIES and match.weight in (DETAIL, FAULT, NOTE)
+
+
+@pytest.mark.parametrize("stamp", STAMPS)
+def test_a_line_means_the_same_with_and_without_its_stamp(stamp: str) -> None:
+    line = "INFO: task kworker/u8:1:77 blocked for more than 120 seconds."
+    assert without_stamp(stamp + line) == line
+    match = classify(stamp + line)
+    assert match is not None and match.fields == {"comm": "kworker/u8:1", "pid": "77", "s": "120"}
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        # 3.10
+        ("end_request: I/O error, dev sda, sector 1234", "blk_io"),
+        ("Buffer I/O error on device sdb1, logical block 7", "buf_io"),
+        ("BUG: soft lockup - CPU#1 stuck for 22s! [foo:123]", "soft_lockup"),
+        ("INFO: rcu_sched self-detected stall on CPU { 1}  (t=60000 jiffies g=1 c=2 q=3)", "rcu_stall"),
+        ("BUG: unable to handle kernel NULL pointer dereference at 0000000000000078", "oops"),
+        ("Out of memory: Kill process 4242 (perl) score 803 or sacrifice child", "oom_global"),
+        ("Watchdog detected hard LOCKUP on cpu 3", "hard_lockup"),
+        # 4.18
+        ("print_req_error: I/O error, dev vda, sector 99", "blk_io"),
+        ("watchdog: BUG: soft lockup - CPU#3 stuck for 23s! [java:991]", "soft_lockup"),
+        ("rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", "rcu_stall"),
+        ("BUG: unable to handle kernel paging request at ffffffffc0a1b2c3", "oops"),
+        ("Memory cgroup out of memory: Kill process 1012 (heapster) score 1035 or sacrifice child", "oom_cgroup"),
+        # 5.x
+        ("I/O error, dev nvme0n1, sector 2048 op 0x1:(WRITE) flags 0x800 phys_seg 1 prio class 2", "blk_io"),
+        ("BUG: unable to handle page fault for address: ffffebde00002008", "oops"),
+        ("general protection fault, probably for non-canonical address 0xdffffc0000000002: 0000 [#1] SMP", "oops"),
+        ("INFO: task udevd:5612 blocked in I/O wait for more than 143 seconds.", "hung_task"),
+        ("Oops: invalid opcode: 0000 [#1] PREEMPT SMP NOPTI", "oops"),
+        ("rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 1-... } 21 jiffies", "rcu_stall"),
+        ("nvme nvme0: I/O tag 5 (1005) QID 4 timeout, aborting req_op:READ(0) size:4096", "nvme"),
+        ("XFS (dm-2): log I/O error -5", "xfs_io"),
+        ("nf_conntrack: nf_conntrack: table full, dropping packet", "conntrack"),
+    ],
+)  # fmt: skip
+def test_the_wording_of_three_generations_of_kernels(line: str, wanted: str) -> None:
+    match = classify(line)
+    assert match is not None and match.id == wanted and match.is_fault
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RAS: Correctable Errors collector initialized.",
+        "bcache: register_bcache() error : device already registered (emitting change event)",
+        'audit: type=1400 audit(1644446011.443:225): apparmor="DENIED" operation="open" error=-17',
+        "systemd[1]: Mounting Kernel Debug File System...",
+        "Command line: BOOT_IMAGE=/vmlinuz oops=panic panic_on_warn=1 panic=86400",
+        "ALSA: seq fatal error: cannot create timer (-22)",
+        "EXT4-fs (vda1): mounted filesystem with ordered data mode. Opts: errors=remount-ro",
+        "EXT4-fs warning (device vda1): ext4_multi_mount_protect:325: MMP interval 42 higher than expected",
+        "ata1: SATA link up 6.0 Gbps (SStatus 133 SControl 300)",
+        "sd 0:0:0:0: [sda] Attached SCSI disk",
+        'httpd[1]: client said "Kernel panic - not syncing"',
+        "BTRFS info (device sda1): bdev /dev/sda1 errs: wr 0, rd 0, flush 0, corrupt 0, gen 0",
+    ],
+)
+def test_a_healthy_line_is_no_fault(line: str) -> None:
+    match = classify(line)
+    assert match is None or not match.is_fault, match
+
+
+def test_an_old_clocksource_complaint_is_a_note_that_names_it() -> None:
+    match = classify("Clocksource tsc unstable (delta = 1000 ns)")
+    assert match is not None and match.id == "clocksource_bad" and match.fields == {"cs": "tsc"}
+    assert not match.is_fault
+
+
+def test_a_loop_device_that_fails_is_no_disk() -> None:
+    assert cause("blk_update_request: I/O error, dev loop11, sector 0 op 0x1:(WRITE)") == "blk_io_removable"
+    assert cause("Buffer I/O error on dev sr0, logical block 0, async page read") == "buf_io_removable"
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(st.text(max_size=300))
+def test_any_text_is_a_line(text: str) -> None:
+    for said in KernelWatch().take(text, 0):
+        assert said.match.id
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(st.sampled_from(ROWS), st.integers(0, 120), st.text(max_size=20))
+def test_a_damaged_line_is_a_line(row, at: int, piece: str) -> None:  # type: ignore[no-untyped-def]
+    classify(row.sample[:at] + piece + row.sample[at:])
+
+
+def test_a_hostile_line_costs_no_time() -> None:
+    assert classify("XFS (a): " + "shut down " * 50_000) is None
+    assert classify("a" * 200_000 + ": 0000 [#1]") is None
+
+
+# --- the watch -----------------------------------------------------------------------------------------------------
+
+
+def ids(told: List[Told]) -> List[str]:
+    return [said.match.id for said in told]
+
+
+def run(lines: List[str], step_ms: int = 10) -> List[Told]:
+    watch = KernelWatch()
+    return [said for n, line in enumerate(lines) for said in watch.take(line, n * step_ms)]
+
+
+OOPS = [
+    "BUG: unable to handle kernel NULL pointer dereference at 0000000000000078",
+    "IP: [<ffffffff810a2c38>] pick_next_task_fair+0x6b8/0x820",
+    "Oops: 0000 [#1] SMP",
+    "Call Trace:",
+    "INFO: rcu_sched self-detected stall on CPU { 1}",
+]
+
+
+def test_one_oops_in_many_lines_is_told_once() -> None:
+    assert ids(run(OOPS)) == ["oops"]
+
+
+def test_a_panic_is_always_told_and_says_what_was_before() -> None:
+    told = run([*OOPS, "Kernel panic - not syncing: Fatal exception", "Kernel panic - not syncing: again"])
+    assert ids(told) == ["oops", "panic"]
+    assert told[1].after == "oops"
+
+
+def test_two_oopses_far_apart_are_two() -> None:
+    assert ids(run([OOPS[0], "kernel BUG at mm/page_alloc.c:3112!"], step_ms=EPISODE_MS + 1)) == [
+        "oops",
+        "oops",
+    ]
+
+
+def test_the_same_oops_again_is_counted_until_the_repeat() -> None:
+    assert ids(run([OOPS[0], OOPS[0]], step_ms=EPISODE_MS + 1)) == ["oops"]
+    assert ids(run([OOPS[0], OOPS[0]], step_ms=REPEAT_MS)) == ["oops", "oops"]
+
+
+def test_a_warning_does_not_hide_the_fault_behind_it() -> None:
+    told = run(["WARNING: CPU: 1 PID: 7 at kernel/sched/core.c:2698 f+0x1/0x2", *OOPS])
+    assert "oops" in ids(told)
+
+
+def test_a_repeated_cause_is_told_once_by_device_with_its_count() -> None:
+    line = "blk_update_request: I/O error, dev {}, sector {}"
+    watch = KernelWatch()
+    told = [s for n in range(50) for s in watch.take(line.format("sda", n), n)]
+    assert ids(told) == ["blk_io"]
+    assert ids(watch.take(line.format("sdb", 1), 60)) == ["blk_io"]
+    assert watch.take(line.format("sda", 99), REPEAT_MS)[0].lines == 50
+    assert watch.unsaid == 49
+
+
+def test_a_flood_is_bounded_by_the_minute() -> None:
+    watch = KernelWatch(max_per_minute=5)
+    told = [s for n in range(100) for s in watch.take(f"end_request: I/O error, dev sd{n}, sector 1", n)]
+    assert len(told) == 5
+    assert watch.unsaid == 95
+    assert watch.take("end_request: I/O error, dev sdx, sector 1", 70_000)
+
+
+CRASH = "{}[{}]: segfault at 0 ip 00007f3a1c2b4f10 sp 00007ffc9a1b2e58 error 4 in libc.so"
+
+
+def test_three_programs_that_crash_are_a_storm_one_program_is_not() -> None:
+    assert ids(run([CRASH.format("httpd", n) for n in range(9)])) == ["segv"]
+    told = run([CRASH.format(name, 1) for name in ("httpd", "cron", "sshd")])
+    assert ids(told) == ["segv", "segv", "segv_storm"]
+    assert told[-1].match.is_fault and told[-1].match.family == "hardware"
+
+
+def test_crashes_far_apart_or_beside_an_oom_are_no_storm() -> None:
+    lines = [CRASH.format(name, 1) for name in ("httpd", "cron", "sshd")]
+    assert "segv_storm" not in ids(run(lines, step_ms=STORM_MS))
+    assert "segv_storm" not in ids(run(["Out of memory: Killed process 1 (java) total-vm:1kB", *lines]))
