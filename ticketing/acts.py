@@ -1,0 +1,436 @@
+"""What people do to tickets. An act commits in its request, against the version of the ticket that the person saw.
+
+``perform`` asks the table (``ticketing.transitions``), checks role, version and fields, and writes ticket, event, clocks,
+messages and the audit row together; whatever it will not do it answers with a ``Refusal`` that says why. Nothing here
+raises for an expected outcome.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from ticketing import audit, effects, ledger, outbox, people
+from ticketing.causes import CAUSES, cause
+from ticketing.clocks import Change
+from ticketing.contracts import Book
+from ticketing.model import (
+    CLASSES,
+    ClockKind,
+    Confidence,
+    Reason,
+    TicketId,
+    TicketState,
+    problem_key,
+)
+from ticketing.queries import TicketView, Viewer, ticket
+from ticketing.tables import RowLike
+from ticketing.terms import Contract
+from ticketing.transitions import Row, step
+
+MAX_TEXT = 20_000
+MAX_TITLE = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """Why an act was not done; ``code`` is for machines, ``reason`` for people."""
+
+    code: str
+    """not_found, forbidden, stale, impossible, invalid, not_eligible."""
+    reason: Reason
+    fields: Mapping[str, Reason] = dataclasses.field(default_factory=dict)
+    """Which field is wrong, and how."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Moment:
+    """Everything one act works with."""
+
+    tx: Connection
+    book: Book
+    act: str
+    row: RowLike
+    rule: Row
+    actor: Viewer
+    now_ms: int
+    fields: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        return str(self.fields.get("text") or "").strip()[:MAX_TEXT]
+
+
+def perform(
+    tx: Connection,
+    book: Book,
+    act: str,
+    ticket_id: int,
+    actor: Viewer,
+    seen_version: int,
+    now_ms: int,
+    **fields: Any,
+) -> TicketView | Refusal:
+    """Do one act. Fields by act: text, is_public (note), line (escalate), assignee (assign), class_ and root_cause
+    (requalify), cause and remedy (resolve), into (merge), provider_ref (ask_provider)."""
+    row = ledger.ticket_row(tx, ticket_id)
+    if row is None or (actor.is_client and row["contract_id"] != actor.contract_id):
+        return Refusal("not_found", Reason("refusal.not_found", {"ticket": ticket_id}))
+    if actor.is_client and act == "note" and row["state"] == TicketState.WAITING_CLIENT.value:
+        act = "client_answered"  # whatever the client writes now is the answer that was asked for
+    if act not in _WRITERS:
+        return Refusal("invalid", Reason("refusal.unknown_act", {"act": act[:40]}))
+    rule = step(TicketState(row["state"]), act)
+    if rule is None:
+        # Somebody else's act may have taken the ticket away: that is stale rather than impossible.
+        code = "stale" if row["version"] != seen_version else "impossible"
+        return Refusal(
+            code, Reason(f"refusal.{code}", {"act": act, "state": row["state"], "version": row["version"]})
+        )
+    if actor.role not in rule.who:
+        return Refusal("forbidden", Reason("refusal.forbidden", {"act": act, "role": actor.role}))
+    if row["version"] != seen_version:
+        return Refusal(
+            "stale", Reason("refusal.stale", {"act": act, "state": row["state"], "version": row["version"]})
+        )
+    missing = _missing(rule, fields)
+    if missing:
+        return Refusal(
+            "invalid", Reason("refusal.invalid"), {name: Reason("refusal.missing") for name in missing}
+        )
+    moment = _Moment(tx, book, act, row, rule, actor, now_ms, fields)
+    try:
+        with tx.begin_nested():
+            refusal = _WRITERS[act](moment)
+    except IntegrityError:
+        if act != "reopen":
+            raise
+        refusal = Refusal("impossible", Reason("refusal.other_open"))
+    if refusal is not None:
+        return refusal
+    told = {key: value for key, value in fields.items() if key != "text" and value not in (None, "")}
+    audit.write(tx, now_ms, actor.person_id, act, f"ticket:{ticket_id}", actor.from_address, _plain(told))
+    view = ticket(tx, actor, ticket_id)
+    assert view is not None, "who may act on a ticket may see it"
+    return view
+
+
+def file(
+    tx: Connection,
+    book: Book,
+    actor: Viewer,
+    contract_id: str,
+    class_: int,
+    title: str,
+    body: str,
+    now_ms: int,
+    *,
+    host_id: str | None = None,
+    origin: str = "person",
+    began_at_ms: int | None = None,
+) -> TicketId | Refusal:
+    """File a ticket of any class by hand; class 2 is accepted only where the contract holds it."""
+    contract_id = (actor.contract_id or "") if actor.is_client else contract_id
+    wrong = _wrong_filing(book, contract_id, class_, title, host_id)
+    if wrong:
+        return Refusal("invalid", Reason("refusal.invalid"), wrong)
+    contract = book.contract(contract_id)
+    # A request that names no server is judged by whether any server of the contract is eligible.
+    asked = [host_id] if host_id else [host.id for host in contract.hosts]
+    refusal = contract.class2_refusal(asked) if class_ == 2 else None
+    if refusal is not None:
+        return Refusal("not_eligible", refusal, {"class": refusal})
+    body = body.replace("\x00", "")[:MAX_TEXT]  # no database text may hold a NUL
+    changes = ledger.sla_changes(contract, class_, now_ms, "start")
+    values = _filed_values(contract, class_, title, body, host_id, now_ms) | {
+        "contract_version": book.version(contract_id),
+        "origin": origin,
+        "began_at_ms": min(began_at_ms or now_ms, now_ms),
+    }
+    new = effects.NewTicket(values, changes, text=body)
+    ticket_id = effects.insert_ticket(tx, book, new, now_ms, kind="file", actor=actor.person_id)
+    told = {"class": class_, "host": host_id}
+    audit.write(tx, now_ms, actor.person_id, "file", f"ticket:{ticket_id}", actor.from_address, told)
+    return TicketId(ticket_id)
+
+
+def _filed_values(
+    contract: Contract, class_: int, title: str, body: str, host_id: str | None, now_ms: int
+) -> dict[str, Any]:
+    scope = f"host:{host_id}" if host_id else f"contract:{contract.id}"
+    return {
+        "contract_id": contract.id,
+        # Two people may file the same words about two different things: each filing is a problem of its own.
+        "problem": problem_key(f"{scope}/{secrets.token_hex(8)}", "request"),
+        "open_mark": 1,
+        "class": class_,
+        "root_cause": "request",
+        "scope": scope,
+        "family": "request",
+        "affected": [host_id] if host_id else [],
+        "confidence": Confidence.HIGH.value,
+        "severity": "medium",
+        "verdict": None,
+        "title": title.replace("\x00", "").strip(),
+        "body": body,
+        "state": TicketState.NEW.value,
+        "line": 1,
+        "profile": cause("request").profile,
+        "language": contract.language,
+        "created_at_ms": now_ms,
+        "updated_at_ms": now_ms,
+        "recurrences": 0,
+        "version": 1,
+    }
+
+
+def _wrong_filing(
+    book: Book, contract_id: str, class_: int, title: str, host_id: str | None
+) -> dict[str, Reason]:
+    """What is wrong with which field of a filing."""
+    wrong: dict[str, Reason] = {}
+    if contract_id not in book.contracts:
+        wrong["contract_id"] = Reason("refusal.no_contract", {"contract": contract_id})
+    if class_ not in CLASSES:
+        wrong["class"] = Reason("refusal.no_class", {"class_": class_})
+    if not title.strip() or len(title) > MAX_TITLE:
+        wrong["title"] = Reason("refusal.title", {"limit": MAX_TITLE})
+    if host_id and contract_id in book.contracts and book.host_contract.get(host_id) != contract_id:
+        wrong["host_id"] = Reason("refusal.no_host", {"host": host_id})
+    return wrong
+
+
+def _missing(rule: Row, fields: Mapping[str, Any]) -> list[str]:
+    def is_given(name: str) -> bool:
+        value = fields.get(name)
+        return value is not None and (not isinstance(value, str) or bool(value.strip()))
+
+    return [
+        need.split("|")[0].rstrip("_") for need in rule.needs if not any(is_given(n) for n in need.split("|"))
+    ]
+
+
+def _reaction(m: _Moment, is_public: bool) -> list[Change]:
+    """The first public act of the staff, or a take, stops the reaction clock; a client's or internal word does not."""
+    if m.actor.is_client or not is_public or m.row["reacted_at_ms"] is not None or not ledger.is_open(m.row):
+        return []
+    return [Change(ClockKind.REACTION, "stop", m.now_ms)]
+
+
+def _record(
+    m: _Moment,
+    changes: list[Change],
+    *,
+    is_public: bool = True,
+    body: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> None:
+    """Clocks, ticket, event, next step and messages of an ordinary act."""
+    held = ledger.turn_clocks(m.tx, m.book, m.row, changes)
+    if any(change.kind is ClockKind.REACTION and change.act == "stop" for change in changes):
+        values["reacted_at_ms"] = m.now_ms
+    values.setdefault("state", m.rule.next_state.value)
+    after = ledger.change_ticket(m.tx, m.row, m.now_ms, **values)
+    sentence = Reason(m.rule.sentence, {"who": m.actor.person_id, **(body or {})})
+    event = {"reason": sentence.to_dict(), "text": m.text, "clocks": ledger.as_dicts(changes), **(body or {})}
+    event_id = ledger.write_event(
+        m.tx, m.row["id"], m.now_ms, m.actor.person_id, m.act, event, is_public=is_public
+    )
+    if ledger.is_open(after):
+        ledger.plan_next_step(m.tx, m.book, after, held, m.now_ms)
+    if is_public:
+        contract = m.book.contract(m.row["contract_id"])
+        outbox.announce(m.tx, contract, after, m.act, event_id, m.now_ms, reasons=[sentence], text=m.text)
+
+
+def _take(m: _Moment) -> Refusal | None:
+    _record(m, _reaction(m, True), assignee=m.actor.person_id)
+    return None
+
+
+def _note(m: _Moment) -> Refusal | None:
+    is_public = m.actor.is_client or bool(m.fields.get("is_public", False))
+    _record(m, _reaction(m, is_public), is_public=is_public)
+    return None
+
+
+def _ask_client(m: _Moment) -> Refusal | None:
+    pause = Change(ClockKind.RESOLUTION, "pause", m.now_ms, why="waiting_client")
+    _record(m, [*_reaction(m, True), pause, *_provider_change(m, "pause")], **_taken(m))
+    return None
+
+
+def _client_answered(m: _Moment) -> Refusal | None:
+    _record(m, [*_reaction(m, True), Change(ClockKind.RESOLUTION, "resume", m.now_ms)])
+    return None
+
+
+def _ask_provider(m: _Moment) -> Refusal | None:
+    """The provider owes an answer from now on; the client's clock runs on beside it."""
+    target_ms = int(m.book.contract(m.row["contract_id"]).provider_sla * 1000)
+    start = Change(ClockKind.PROVIDER, "start", m.now_ms, target_ms)
+    reference = str(m.fields.get("provider_ref") or "")[:200]
+    _record(m, [*_reaction(m, True), start], body={"provider_ref": reference}, **_taken(m))
+    return None
+
+
+def _provider_answered(m: _Moment) -> Refusal | None:
+    _record(m, [*_reaction(m, True), *_provider_change(m, "pause")])
+    return None
+
+
+def _provider_change(m: _Moment, act: str) -> list[Change]:
+    if ClockKind.PROVIDER not in ledger.watches(m.tx, m.row["id"]):
+        return []
+    return [Change(ClockKind.PROVIDER, act, m.now_ms, why="provider_answered")]
+
+
+def _taken(m: _Moment) -> dict[str, Any]:
+    """Who asks has taken the ticket, where nobody had."""
+    return {} if m.row["assignee"] else {"assignee": m.actor.person_id}
+
+
+def _escalate(m: _Moment) -> Refusal | None:
+    lines = m.book.contract(m.row["contract_id"]).lines
+    wanted = m.fields.get("line") or m.row["line"] + 1
+    if not isinstance(wanted, int) or not m.row["line"] < wanted <= lines:
+        reason = Reason("refusal.no_line", {"line": m.row["line"], "lines": lines})
+        return Refusal("invalid", reason, {"line": reason})
+    _record(
+        m, _reaction(m, True), body={"line": wanted, "line_before": m.row["line"]}, line=wanted, assignee=None
+    )
+    return None
+
+
+def _assign(m: _Moment) -> Refusal | None:
+    who = people.person(m.tx, str(m.fields["assignee"]))
+    if who is None or not who.is_staff:
+        reason = Reason("refusal.no_person", {"person": str(m.fields["assignee"])})
+        return Refusal("invalid", reason, {"assignee": reason})
+    state = TicketState.IN_WORK if m.row["state"] == TicketState.NEW.value else TicketState(m.row["state"])
+    # Giving a ticket to somebody is not yet a reaction of theirs, so the reaction clock runs on.
+    body = {"assignee": who.id}
+    _record(m, _reaction(m, who.id == m.actor.person_id), body=body, assignee=who.id, state=state.value)
+    return None
+
+
+def _requalify(m: _Moment) -> Refusal | None:
+    class_ = m.fields.get("class_") or m.row["class"]
+    root_cause = str(m.fields.get("root_cause") or m.row["root_cause"])
+    if class_ not in CLASSES:
+        return Refusal(
+            "invalid",
+            Reason("refusal.invalid"),
+            {"class": Reason("refusal.no_class", {"class_": str(class_)})},
+        )
+    if root_cause not in CAUSES:
+        wrong = {"root_cause": Reason("refusal.no_cause", {"cause": root_cause})}
+        return Refusal("invalid", Reason("refusal.invalid"), wrong)
+    contract = m.book.contract(m.row["contract_id"])
+    if class_ == 2 and m.row["class"] != 2:
+        refusal = contract.class2_refusal(m.row["affected"] or [h.id for h in contract.hosts])
+        if refusal is not None:
+            return Refusal("not_eligible", refusal, {"class": refusal})
+    reason = Reason(
+        "did.requalify_to",
+        {
+            "who": m.actor.person_id,
+            "class_before": m.row["class"],
+            "class_": class_,
+            "cause_before": m.row["root_cause"],
+            "cause": root_cause,
+        },
+    )
+    changes = ledger.sla_changes(contract, class_, m.now_ms, "retarget") if class_ != m.row["class"] else []
+    held = ledger.turn_clocks(m.tx, m.book, m.row, changes)
+    values: dict[str, Any] = {"class": class_, "root_cause": root_cause, "profile": cause(root_cause).profile}
+    after = ledger.change_ticket(m.tx, m.row, m.now_ms, **values)
+    body = {
+        "reason": reason.to_dict(),
+        "before": {"class": m.row["class"], "root_cause": m.row["root_cause"]},
+        "after": {"class": class_, "root_cause": root_cause},
+        "clocks": ledger.as_dicts(changes),
+        "text": m.text,
+    }
+    event_id = ledger.write_event(m.tx, m.row["id"], m.now_ms, m.actor.person_id, m.act, body, is_public=True)
+    ledger.plan_next_step(m.tx, m.book, after, held, m.now_ms)
+    outbox.announce(m.tx, contract, after, m.act, event_id, m.now_ms, reasons=[reason], text=m.text)
+    return None
+
+
+def _resolve(m: _Moment) -> Refusal | None:
+    root_cause = str(m.fields["cause"]).strip()[:200]
+    remedy = str(m.fields["remedy"]).strip()[:2000]
+    row = m.row
+    if row["reacted_at_ms"] is None:
+        # Who resolves has reacted; the reaction clock ends with its own outcome instead of moot.
+        reaction = [Change(ClockKind.REACTION, "stop", m.now_ms)]
+        ledger.turn_clocks(m.tx, m.book, row, reaction)
+        row = ledger.change_ticket(m.tx, row, m.now_ms, reacted_at_ms=m.now_ms, version=row["version"])
+    else:
+        reaction = []
+    reason = Reason("did.resolve", {"who": m.actor.person_id, "cause": root_cause, "remedy": remedy})
+    body = {"reason": reason.to_dict(), "cause": root_cause, "remedy": remedy}
+    effects.resolved(
+        m.tx, m.book, row, body, [reason], m.now_ms, actor=m.actor.person_id, text=m.text, already=reaction
+    )
+    return None
+
+
+def _reopen(m: _Moment) -> Refusal | None:
+    contract = m.book.contract(m.row["contract_id"])
+    if not effects.may_reopen(contract, m.row, m.now_ms):
+        return Refusal("impossible", Reason("refusal.window_over", {"hours": contract.reopen_window / 3600}))
+    reason = Reason("did.reopen", {"who": m.actor.person_id})
+    effects.reopened(m.tx, m.book, m.row, reason, m.now_ms, actor=m.actor.person_id, text=m.text)
+    return None
+
+
+def _close(m: _Moment) -> Refusal | None:
+    _record(m, [], closed_at_ms=m.now_ms, next_step_at_ms=None)
+    return None
+
+
+def _merge(m: _Moment) -> Refusal | None:
+    into_id = m.fields["into"]
+    into = ledger.ticket_row(m.tx, into_id) if isinstance(into_id, int) else None
+    if (
+        into is None
+        or into["id"] == m.row["id"]
+        or not ledger.is_open(into)
+        or into["contract_id"] != m.row["contract_id"]
+    ):
+        reason = Reason("refusal.no_merge", {"ticket": str(into_id)})
+        return Refusal("invalid", reason, {"into": reason})
+    reason = Reason("did.merge", {"who": m.actor.person_id, "into": into["id"]})
+    effects.merged(m.tx, m.book, m.row, into, reason, m.now_ms, actor=m.actor.person_id, text=m.text)
+    return None
+
+
+_WRITERS: dict[str, Callable[[_Moment], Refusal | None]] = {
+    "take": _take,
+    "note": _note,
+    "ask_client": _ask_client,
+    "client_answered": _client_answered,
+    "ask_provider": _ask_provider,
+    "provider_answered": _provider_answered,
+    "escalate": _escalate,
+    "assign": _assign,
+    "requalify": _requalify,
+    "resolve": _resolve,
+    "reopen": _reopen,
+    "close": _close,
+    "merge": _merge,
+}
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as an audit row keeps them: short."""
+    return {
+        key: value if isinstance(value, int | bool) else str(value)[:200] for key, value in fields.items()
+    }

@@ -1,0 +1,1 @@
+"""Channels outward that cannot be asked what they hold: mail, webhook. At least once, always under one id."""

@@ -1,0 +1,302 @@
+"""What clocks and next steps do in a tick: warn, breach, escalate, remind, close, re-judge. A timer is a row.
+
+Each event is dated by the instant at which it fell due, and marked late when it is told much later, after our own
+downtime for instance; none is skipped, none comes twice (``warned_pct`` and ``escalated_pct`` move in the transaction).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select, update
+
+from ticketing import clocks, ledger, outbox, tables
+from ticketing.clocks import Change, Stopwatch
+from ticketing.contracts import Book
+from ticketing.ledger import MACHINE
+from ticketing.model import ClockKind, ClockState, Reason, TicketState
+from ticketing.tables import RowLike
+from ticketing.terms import Contract
+
+
+@dataclasses.dataclass(frozen=True)
+class ClockEvent:
+    """One thing that the clock step did."""
+
+    ticket_id: int
+    kind: str
+    """warn, breach, escalate, remind, close or rejudge."""
+    due_at_ms: int
+    is_late: bool
+
+
+def run(tx: Connection, book: Book, now_ms: int, limit: int = 200) -> list[ClockEvent]:
+    """Everything due at ``now``, at most ``limit`` tickets of each kind; the rest stays due for the next tick."""
+    events: list[ClockEvent] = []
+    for ticket_id in _due_tickets(tx, now_ms, limit):
+        row = ledger.ticket_row(tx, ticket_id)
+        if row is not None:
+            events.extend(_warn(tx, book, row, now_ms))
+    for ticket_id in _due_steps(tx, now_ms, limit):
+        row = ledger.ticket_row(tx, ticket_id)
+        # Another collector may have taken the step between the look and the lock.
+        if row is not None and row["next_step_at_ms"] is not None and row["next_step_at_ms"] <= now_ms:
+            events.extend(_step(tx, book, row, now_ms))
+    return events
+
+
+def next_due_ms(conn: Connection) -> int | None:
+    """When the clock step has something to do next."""
+    warned = conn.execute(
+        select(tables.clocks.c.next_event_at_ms)
+        .where(tables.clocks.c.next_event_at_ms.is_not(None))
+        .order_by(tables.clocks.c.next_event_at_ms)
+        .limit(1)
+    ).scalar()
+    tickets = tables.tickets
+    step = conn.execute(
+        select(tickets.c.next_step_at_ms)
+        .where(tickets.c.next_step_at_ms.is_not(None))
+        .order_by(tickets.c.next_step_at_ms)
+        .limit(1)
+    ).scalar()
+    return min((at for at in (warned, step) if at is not None), default=None)
+
+
+def disagreements(tx: Connection, book: Book, ticket_id: int) -> list[ClockKind]:
+    """Clocks whose cached row is not what the ticket's events say; the nightly proof. [] = they agree.
+
+    A ticket that still waits to be re-judged under a changed contract is skipped, and so is a clock that stopped under
+    older terms: it keeps what was judged then.
+    """
+    row = ledger.ticket_row(tx, ticket_id)
+    version = 0 if row is None else book.version(row["contract_id"])
+    if row is None or row["contract_version"] != version:
+        return []
+    contract = book.contract(row["contract_id"])
+    replayed = clocks.replay(changes_of(tx, ticket_id), contract.calendar.calendar)
+    table = tables.clocks
+    held = {
+        ClockKind(c["kind"]): c
+        for c in tx.execute(select(table).where(table.c.ticket_id == ticket_id)).mappings()
+    }
+    wrong = [kind for kind in replayed if kind not in held]
+    for kind, cached in held.items():
+        is_of_now = cached["calendar"] == ledger.calendar_tag(contract.id, version)
+        if is_of_now and _core(replayed.get(kind)) != _core(ledger.watch_of(cached)):
+            wrong.append(kind)
+    return sorted(wrong, key=lambda kind: kind.value)
+
+
+def changes_of(tx: Connection, ticket_id: int) -> list[Change]:
+    """Every change of the ticket's clocks, in the order in which they happened."""
+    table = tables.ticket_events
+    bodies = tx.execute(
+        select(table.c.body).where(table.c.ticket_id == ticket_id).order_by(table.c.id)
+    ).scalars()
+    return [Change.from_dict(raw) for body in bodies for raw in body.get("clocks", ())]
+
+
+def _core(watch: Stopwatch | None) -> tuple[Any, ...] | None:
+    """What the events decide; what was told is the row's own."""
+    if watch is None:
+        return None
+    return (
+        watch.state,
+        watch.started_at_ms,
+        watch.target_ms,
+        watch.spent_ms,
+        watch.running_since_ms,
+        watch.stopped_at_ms,
+    )
+
+
+def _due_tickets(tx: Connection, now_ms: int, limit: int) -> Sequence[int]:
+    table = tables.clocks
+    wanted = select(table.c.ticket_id).where(table.c.next_event_at_ms <= now_ms)
+    return list(dict.fromkeys(tx.execute(wanted.order_by(table.c.next_event_at_ms).limit(limit)).scalars()))
+
+
+def _due_steps(tx: Connection, now_ms: int, limit: int) -> Sequence[int]:
+    tickets = tables.tickets
+    wanted = select(tickets.c.id).where(tickets.c.next_step_at_ms <= now_ms)
+    return tx.execute(wanted.order_by(tickets.c.next_step_at_ms).limit(limit)).scalars().all()
+
+
+def _warn(tx: Connection, book: Book, row: RowMapping, now_ms: int) -> list[ClockEvent]:
+    """Tell every threshold that was passed, each once and in order."""
+    contract = book.contract(row["contract_id"])
+    calendar = contract.calendar.calendar
+    events: list[ClockEvent] = []
+    for watch in ledger.watches(tx, row["id"]).values():
+        if watch.running_since_ms is None:
+            continue
+        after = watch
+        while (upcoming := after.next_threshold(calendar)) is not None and upcoming[1] <= now_ms:
+            pct, due_at_ms = upcoming
+            outcome = "breached" if pct >= 100 else after.outcome
+            after = dataclasses.replace(after, warned_pct=pct, outcome=outcome)
+            events.append(_tell_threshold(tx, contract, row, after, pct, due_at_ms, now_ms))
+        # Written even when nothing was told: the cached instant was wrong then, and must not stay due for ever.
+        ledger.save_watch(tx, row["id"], after, contract, book.version(contract.id))
+    if events:
+        ledger.touch(tx, row, now_ms)
+    return events
+
+
+def _tell_threshold(
+    tx: Connection,
+    contract: Contract,
+    row: RowLike,
+    watch: Stopwatch,
+    pct: int,
+    due_at_ms: int,
+    now_ms: int,
+) -> ClockEvent:
+    kind = "breach" if pct >= 100 else "warn"
+    is_late = clocks.is_late(due_at_ms, now_ms)
+    params = {"clock": watch.kind.value, "pct": pct, "due_at_ms": due_at_ms, "told_at_ms": now_ms}
+    reason = Reason(f"reason.clock.{kind}", params)
+    body = {
+        "reason": reason.to_dict(),
+        "late": is_late,
+        "told_at_ms": now_ms,
+        "clock": watch.kind.value,
+        "pct": pct,
+    }
+    event_id = ledger.write_event(tx, row["id"], due_at_ms, MACHINE, kind, body)
+    outbox.announce(tx, contract, row, kind, event_id, now_ms, reasons=[reason])
+    return ClockEvent(row["id"], kind, due_at_ms, is_late)
+
+
+def _step(tx: Connection, book: Book, row: RowMapping, now_ms: int) -> list[ClockEvent]:
+    if row["state"] == TicketState.RESOLVED.value:
+        return [_close(tx, book, row, now_ms)]
+    if not ledger.is_open(row):
+        tickets = tables.tickets
+        tx.execute(update(tickets).where(tickets.c.id == row["id"]).values(next_step_at_ms=None))
+        return []
+    events: list[ClockEvent] = []
+    current: RowLike = row
+    version = book.version(row["contract_id"])
+    if version and row["contract_version"] != version:
+        current, event = _rejudge(tx, book, row, version, now_ms)
+        events.append(event)
+    contract = book.contract(row["contract_id"])
+    step = _escalation_due(contract, current, ledger.watches(tx, row["id"]), now_ms)
+    if step is not None:
+        current, event = _escalate(tx, book, current, *step, now_ms)
+        events.append(event)
+    elif not events:
+        events.append(_remind(tx, current, row["next_step_at_ms"], now_ms))
+    ledger.plan_next_step(tx, book, current, ledger.watches(tx, row["id"]), now_ms)
+    return events
+
+
+def _escalation_due(
+    contract: Contract, row: RowLike, held: Mapping[ClockKind, Stopwatch], now_ms: int
+) -> tuple[Stopwatch, int, int] | None:
+    """(clock, percent, instant) of the first escalation step that is overdue."""
+    if row["line"] >= contract.lines:
+        return None
+    calendar = contract.calendar.calendar
+    wanted: list[tuple[ClockKind, list[int]]] = [
+        (ClockKind.REACTION, [100] if contract.escalation.at_reaction_breach else []),
+        (ClockKind.RESOLUTION, contract.escalation.at_resolution_pct),
+    ]
+    due: list[tuple[int, Stopwatch, int]] = []
+    for kind, percents in wanted:
+        watch = held.get(kind)
+        ahead = [pct for pct in percents if watch is not None and pct > watch.escalated_pct]
+        at_ms = watch.reaches(calendar, ahead[0]) if watch is not None and ahead else None
+        if watch is not None and at_ms is not None and at_ms <= now_ms:
+            due.append((at_ms, watch, ahead[0]))
+    if not due:
+        return None
+    at_ms, watch, pct = min(due, key=lambda item: item[0])
+    return watch, pct, at_ms
+
+
+def _escalate(
+    tx: Connection,
+    book: Book,
+    row: RowLike,
+    watch: Stopwatch,
+    pct: int,
+    due_at_ms: int,
+    now_ms: int,
+) -> tuple[RowLike, ClockEvent]:
+    """One line up. Who had the ticket keeps nothing: the next line looks at it anew."""
+    contract = book.contract(row["contract_id"])
+    line = row["line"] + 1
+    after = ledger.change_ticket(tx, row, now_ms, line=line, assignee=None)
+    ledger.save_watch(
+        tx, row["id"], dataclasses.replace(watch, escalated_pct=pct), contract, book.version(contract.id)
+    )
+    is_late = clocks.is_late(due_at_ms, now_ms)
+    reason = Reason(
+        "reason.clock.escalated",
+        {
+            "clock": watch.kind.value,
+            "pct": pct,
+            "line_before": row["line"],
+            "line": line,
+            "due_at_ms": due_at_ms,
+        },
+    )
+    body = {"reason": reason.to_dict(), "late": is_late, "line": line, "line_before": row["line"]}
+    event_id = ledger.write_event(tx, row["id"], due_at_ms, MACHINE, "escalate", body)
+    outbox.announce(tx, contract, after, "escalate", event_id, now_ms, reasons=[reason])
+    return after, ClockEvent(row["id"], "escalate", due_at_ms, is_late)
+
+
+def _remind(tx: Connection, row: RowLike, due_at_ms: int, now_ms: int) -> ClockEvent:
+    reason = Reason("reason.clock.remind", {"state": row["state"], "line": row["line"]})
+    is_late = clocks.is_late(due_at_ms, now_ms)
+    body = {"reason": reason.to_dict(), "late": is_late}
+    ledger.write_event(tx, row["id"], due_at_ms, MACHINE, "remind", body)
+    return ClockEvent(row["id"], "remind", due_at_ms, is_late)
+
+
+def _close(tx: Connection, book: Book, row: RowLike, now_ms: int) -> ClockEvent:
+    due_at_ms = row["next_step_at_ms"]
+    after = ledger.change_ticket(
+        tx, row, now_ms, state=TicketState.CLOSED.value, closed_at_ms=due_at_ms, next_step_at_ms=None
+    )
+    reason = Reason("reason.clock.closed")
+    event_id = ledger.write_event(
+        tx, row["id"], due_at_ms, MACHINE, "close", {"reason": reason.to_dict()}, is_public=True
+    )
+    outbox.announce(tx, book.contract(row["contract_id"]), after, "close", event_id, now_ms, reasons=[reason])
+    return ClockEvent(row["id"], "close", due_at_ms, clocks.is_late(due_at_ms, now_ms))
+
+
+def _rejudge(
+    tx: Connection, book: Book, row: RowLike, version: int, now_ms: int
+) -> tuple[RowLike, ClockEvent]:
+    """The contract changed while the ticket is open: its clocks count anew from the original start, and that is said."""
+    contract = book.contract(row["contract_id"])
+    calendar = contract.calendar.calendar
+    retargets = ledger.sla_changes(contract, row["class"], now_ms, "retarget")
+    held = ledger.watches(tx, row["id"])
+    replayed = clocks.replay([*changes_of(tx, row["id"]), *retargets], calendar)
+    flags: list[str] = []
+    for kind, watch in replayed.items():
+        old = held.get(kind)
+        if old is None or old.state is ClockState.STOPPED:
+            continue  # what was judged under the old terms stays as judged
+        judged = clocks.rejudged(watch, old, calendar, now_ms)
+        due = judged.reaches(calendar, 100)
+        if due is not None and due <= now_ms and old.outcome != "breached":
+            flags.append(kind.value)
+        ledger.save_watch(tx, row["id"], judged, contract, version)
+    reason = Reason(
+        "reason.clock.rejudged",
+        {"version_before": row["contract_version"], "version": version, "breached": flags},
+    )
+    after = ledger.change_ticket(tx, row, now_ms, contract_version=version)
+    body = {"reason": reason.to_dict(), "clocks": ledger.as_dicts(retargets), "breached": flags}
+    ledger.write_event(tx, row["id"], now_ms, MACHINE, "rejudge", body)
+    return after, ClockEvent(row["id"], "rejudge", now_ms, False)

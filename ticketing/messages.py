@@ -1,0 +1,179 @@
+"""A message to people from an outbox row's snapshot: subject, plain text and HTML in the contract's language. Pure.
+
+The snapshot was taken when the event happened, so every retry says the same; only the link's address is added later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from ticketing.model import Reason
+from ticketing.texts import Texts, texts
+
+MAX_REASONS = 20
+MAX_SUBJECT = 200
+
+_STEPS_WITH = ("opened", "reopened", "requalified", "escalated")
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """What a person reads."""
+
+    subject: str
+    text: str
+    html: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """One block of a message: a heading with lines, or a table of labels and values."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    table: tuple[tuple[str, str], ...] = ()
+
+
+def summary(payload: Mapping[str, Any], words: Texts) -> str:
+    """The ticket's one line."""
+    ticket = payload["ticket"]
+    if ticket["title"]:
+        return str(ticket["title"])
+    if ticket["summary"]:
+        return words.reason(Reason.from_dict(ticket["summary"]))
+    return words.get(f"cause.{ticket['root_cause']}")
+
+
+def ticket_url(payload: Mapping[str, Any], public_url: str) -> str:
+    """Where the ticket's page is; "" while nobody said where the desk stands, or there is no ticket."""
+    ticket_id = payload["ticket"]["id"]
+    return f"{public_url.rstrip('/')}/tickets/{ticket_id}" if public_url and ticket_id else ""
+
+
+def compose(payload: Mapping[str, Any], public_url: str) -> Message:
+    """The message of one event."""
+    zone = payload["contract"]["zone"]
+    words = texts(payload["language"]).at(zone)
+    notice = words.get(f"notice.{payload['event']}")
+    one_line = summary(payload, words)
+    ticket_id = payload["ticket"]["id"]
+    subject_key = "mail.subject" if ticket_id else "mail.subject_note"
+    subject = words.get(subject_key, ticket=ticket_id, notice=notice, summary=one_line)
+    parts = _parts(payload, words)
+    url = ticket_url(payload, public_url)
+    return Message(
+        # A line break in a subject would be a header of the sender's choice.
+        subject=" ".join(subject.split())[:MAX_SUBJECT],
+        text=_as_text(one_line, parts, url, words),
+        html=_as_html(payload["language"], notice, one_line, parts, url, words),
+    )
+
+
+def _parts(payload: Mapping[str, Any], words: Texts) -> list[_Part]:
+    ticket = payload["ticket"]
+    parts: list[_Part] = []
+    told = [words.reason(Reason.from_dict(raw)) for raw in payload["reasons"][:MAX_REASONS]]
+    of_ticket = [words.reason(Reason.from_dict(raw)) for raw in ticket["reasons"][:MAX_REASONS]]
+    if payload["event"] not in ("opened", "preventive") and told:
+        parts.append(_Part(words.get("mail.what"), tuple(told)))
+    if payload["text"]:
+        parts.append(_Part(words.get("mail.said"), tuple(str(payload["text"]).splitlines())))
+    parts.append(_Part("", table=tuple(_facts(payload, words))))
+    why = of_ticket or (told if payload["event"] in ("opened", "preventive") else [])
+    if why:
+        parts.append(_Part(words.get("mail.why"), tuple(why)))
+    steps = f"steps.{ticket['root_cause']}"
+    if payload["event"] in _STEPS_WITH and steps in words:
+        parts.append(_Part(words.get("mail.next"), tuple(words.get(steps).splitlines())))
+    clocks = _clock_lines(payload, words)
+    if clocks:
+        parts.append(_Part(words.get("mail.clocks"), tuple(clocks)))
+    return parts
+
+
+def _facts(payload: Mapping[str, Any], words: Texts) -> list[tuple[str, str]]:
+    ticket = payload["ticket"]
+    affected = ", ".join(ticket["affected"])
+    if ticket["affected_count"] > len(ticket["affected"]):
+        affected += " " + words.get(
+            "mail.affected_more", n=ticket["affected_count"] - len(ticket["affected"])
+        )
+    rows = [
+        ("mail.contract", payload["contract"]["title"]),
+        ("mail.class", words.get("mail.class_of", class_=ticket["class"])),
+        ("mail.cause", words.get("mail.cause_of", cause=ticket["root_cause"])),
+        ("mail.confidence", words.get(f"confidence.{ticket['confidence']}")),
+        ("mail.severity", words.get(f"severity.{ticket['severity']}")),
+        ("mail.affected", affected),
+        ("mail.began", words.when(ticket["began_at_ms"])),
+    ]
+    if ticket["id"]:
+        rows += [
+            ("mail.created", words.when(ticket["created_at_ms"])),
+            ("mail.state", words.get(f"state.{ticket['state']}")),
+            ("mail.line", str(ticket["line"])),
+        ]
+    if ticket["resolved_at_ms"]:
+        rows.append(("mail.resolved", words.when(ticket["resolved_at_ms"])))
+    return [(words.get(key), value) for key, value in rows if value]
+
+
+def _clock_lines(payload: Mapping[str, Any], words: Texts) -> list[str]:
+    lines: list[str] = []
+    for kind, clock in payload["clocks"].items():
+        if clock["state"] == "running" and clock["due_at_ms"] is not None:
+            lines.append(words.get("mail.clock_due", clock=kind, due_at_ms=clock["due_at_ms"]))
+        elif clock["state"] == "paused":
+            lines.append(words.get("mail.clock_paused", clock=kind, pause=clock["pause_reason"]))
+        elif clock["outcome"]:
+            lines.append(words.get("mail.clock_over", clock=kind, outcome=clock["outcome"]))
+    return lines
+
+
+def _as_text(one_line: str, parts: list[_Part], url: str, words: Texts) -> str:
+    out = [one_line, ""]
+    for part in parts:
+        if part.title:
+            out.append(f"{part.title}:")
+        width = max((len(label) for label, _ in part.table), default=0)
+        out += [f"{label + ':':<{width + 1}} {value}" for label, value in part.table]
+        out += [f"  - {line}" for line in part.lines]
+        out.append("")
+    if url:
+        out += [f"{words.get('mail.open_page')}: {url}", ""]
+    out.append(words.get("mail.footer", zone=words.zone))
+    return "\n".join(out) + "\n"
+
+
+def _as_html(language: str, notice: str, one_line: str, parts: list[_Part], url: str, words: Texts) -> str:
+    """Plain and small: inline styles only, since mail programs drop the rest; colours are left to the reader's theme."""
+    out = [
+        f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">',
+        f"<title>{escape(one_line)}</title></head>",
+        '<body style="font:15px/1.45 system-ui,sans-serif;max-width:44em;margin:1em auto;padding:0 1em">',
+        f'<p style="margin:0;opacity:.75">{escape(notice)}</p>',
+        f'<h1 style="font-size:1.25em;margin:.1em 0 .8em">{escape(one_line)}</h1>',
+    ]
+    for part in parts:
+        if part.title:
+            out.append(f'<h2 style="font-size:1em;margin:1.1em 0 .3em">{escape(part.title)}</h2>')
+        if part.table:
+            out.append('<table style="border-collapse:collapse">')
+            out += [
+                f'<tr><th scope="row" style="text-align:left;font-weight:normal;opacity:.75;padding:.1em 1em .1em 0;'
+                f'vertical-align:top">{escape(label)}</th><td style="padding:.1em 0">{escape(value)}</td></tr>'
+                for label, value in part.table
+            ]
+            out.append("</table>")
+        if part.lines:
+            items = "".join(f"<li>{escape(line)}</li>" for line in part.lines)
+            out.append(f'<ul style="margin:.2em 0;padding-left:1.2em">{items}</ul>')
+    if url:
+        link = f'<a href="{escape(url, quote=True)}">{escape(words.get("mail.open_page"))}</a>'
+        out.append(f'<p style="margin:1.2em 0">{link}</p>')
+    footer = escape(words.get("mail.footer", zone=words.zone))
+    out.append(f'<p style="opacity:.6;font-size:.85em">{footer}</p></body></html>')
+    return "\n".join(out) + "\n"

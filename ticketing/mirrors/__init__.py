@@ -1,0 +1,1 @@
+"""Mirrors: the same ticket in an external service desk."""

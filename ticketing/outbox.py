@@ -1,0 +1,322 @@
+"""Every outgoing message is a row first; a few workers claim rows, send, and settle them.
+
+At least once toward mail and webhooks, always under the same message id. A retry waits longer each time, spread by a
+jitter that comes from the message id (so that a simulation repeats); after the last attempt the row is given up, which
+is itself recorded on the ticket.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+
+from ticketing import ledger, tables
+from ticketing.clocks import Stopwatch
+from ticketing.model import ClockKind, Reason
+from ticketing.tables import RowLike
+from ticketing.terms import Channel, Contract
+
+NOTICE_OF = {
+    "open": "opened",
+    "file": "opened",
+    "join": "joined",
+    "reopen": "reopened",
+    "requalify": "requalified",
+    "widen": "widened",
+    "merge": "merged",
+    "escalate": "escalated",
+    "warn": "warned",
+    "breach": "breached",
+    "note": "note",
+    "ask_client": "ask_client",
+    "client_answered": "client_answered",
+    "ask_provider": "ask_provider",
+    "provider_answered": "provider_answered",
+    "assign": "assigned",
+    "resolve": "resolved",
+    "close": "closed",
+    "preventive": "preventive",
+}
+"""Kind of event -> what a contract's channel calls it."""
+
+RETRY_S = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 43200)
+"""Waits after each failed attempt; the whole schedule ends after about 28 hours."""
+
+MAX_ATTEMPTS = len(RETRY_S) + 1
+
+CLAIM_MS = 600_000
+"""A worker's hold on its rows: longer than it takes to time out on all that it claimed, so that nobody sends beside it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Delivered:
+    """The other side took it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Later:
+    """It may work later."""
+
+    error: str
+    not_before_s: float | None = None
+    """What the other side asked for (Retry-After)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GaveUp:
+    """It will never work as it is."""
+
+    error: str
+
+
+Result = Delivered | Later | GaveUp
+
+
+def announce(
+    tx: Connection,
+    contract: Contract,
+    ticket: RowLike,
+    kind: str,
+    event_id: int,
+    now_ms: int,
+    *,
+    reasons: Sequence[Reason] = (),
+    text: str = "",
+    extra: Mapping[str, Any] | None = None,
+) -> int:
+    """Enqueue one row for each receiver of the contract that wants this moment; returns how many."""
+    rows = messages(tx, contract, ticket, kind, event_id, now_ms, reasons=reasons, text=text, extra=extra)
+    write(tx, rows)
+    return len(rows)
+
+
+def messages(
+    tx: Connection,
+    contract: Contract,
+    ticket: RowLike,
+    kind: str,
+    event_id: int,
+    now_ms: int,
+    *,
+    reasons: Sequence[Reason] = (),
+    text: str = "",
+    extra: Mapping[str, Any] | None = None,
+    held: Mapping[ClockKind, Stopwatch] | None = None,
+) -> list[dict[str, Any]]:
+    """The rows for the receivers of the contract that want this moment; ``held`` = the ticket's clocks, where in hand.
+
+    The payload is a snapshot, so that every retry of one id says the same.
+    """
+    notice = NOTICE_OF.get(kind)
+    wanted = [(n, channel) for n, channel in enumerate(contract.channels) if notice in channel.on]
+    if notice is None or not wanted:
+        return []
+    body = _snapshot(tx, contract, ticket, held) | {
+        "event": notice,
+        "event_id": event_id,
+        "at_ms": now_ms,
+        "reasons": [reason.to_dict() for reason in reasons],
+        "text": text,
+        **(extra or {}),
+    }
+    rows: list[dict[str, Any]] = []
+    for number, channel in wanted:
+        payload = body | {
+            "language": channel.language or contract.language,
+            "channel": _channel_terms(channel),
+        }
+        # One row a recipient: one who is refused must not make the others get it twice.
+        for address in channel.to if channel.type == "mail" else [channel.url]:
+            one_id = message_id(ticket["id"], ticket["created_at_ms"], event_id, f"{number}/{address}")
+            rows.append(
+                _pending(channel.type, address, one_id, payload, now_ms, ticket_id=ticket["id"] or None)
+            )
+    return rows
+
+
+def write(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write messages to be sent as soon as a worker is free; one that belongs to no ticket only the first time."""
+    fresh = [
+        dict(row) for row in rows if row["ticket_id"] is not None or not _is_known(tx, row["message_id"])
+    ]
+    if fresh:
+        tx.execute(_OUTBOX, fresh)
+
+
+def enqueue(
+    tx: Connection,
+    *,
+    channel: str,
+    destination: str,
+    message_id: str,
+    payload: Mapping[str, Any],
+    now_ms: int,
+    ticket_id: int | None = None,
+) -> None:
+    """Write one message."""
+    write(tx, [_pending(channel, destination, message_id, payload, now_ms, ticket_id=ticket_id)])
+
+
+_OUTBOX = insert(tables.outbox)
+
+
+def _is_known(tx: Connection, message_id: str) -> bool:
+    """Whether the same forecast was told before."""
+    return tx.execute(select(tables.outbox.c.id).filter_by(message_id=message_id)).first() is not None
+
+
+def _pending(
+    channel: str,
+    destination: str,
+    message_id: str,
+    payload: Mapping[str, Any],
+    now_ms: int,
+    *,
+    ticket_id: int | None,
+) -> dict[str, Any]:
+    return {
+        "ticket_id": ticket_id,
+        "channel": channel,
+        "destination": destination[:512],
+        "message_id": message_id,
+        "payload": dict(payload),
+        "state": "pending",
+        "attempts": 0,
+        "created_at_ms": now_ms,
+        "next_attempt_at_ms": now_ms,
+        "last_error": "",
+    }
+
+
+def claim(tx: Connection, worker: str, now_ms: int, limit: int = 10) -> list[RowMapping]:
+    """Take due rows for this worker; rows of a worker that died come back when its claim runs out."""
+    table = tables.outbox
+    due = (
+        select(table)
+        .where(
+            table.c.state == "pending",
+            table.c.next_attempt_at_ms <= now_ms,
+            or_(table.c.claimed_until_ms.is_(None), table.c.claimed_until_ms <= now_ms),
+        )
+        .order_by(table.c.next_attempt_at_ms, table.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = list(tx.execute(due).mappings())
+    if rows:
+        tx.execute(
+            update(table)
+            .where(table.c.id.in_([row["id"] for row in rows]))
+            .values(claimed_by=worker, claimed_until_ms=now_ms + CLAIM_MS)
+        )
+    return rows
+
+
+def settle(tx: Connection, outbox_id: int, result: Result, now_ms: int, *, worker: str | None = None) -> str:
+    """Write what became of an attempt; returns the row's state. With ``worker``, only while its claim holds."""
+    table = tables.outbox
+    row = tx.execute(select(table).where(table.c.id == outbox_id).with_for_update()).mappings().first()
+    if row is None or row["state"] != "pending" or (worker is not None and row["claimed_by"] != worker):
+        return "" if row is None else row["state"]  # another worker settled it after our claim ran out
+    attempts = row["attempts"] + 1
+    values: dict[str, Any] = {"attempts": attempts, "claimed_by": None, "claimed_until_ms": None}
+    if isinstance(result, Later) and attempts >= MAX_ATTEMPTS:
+        result = GaveUp(f"{result.error} ({attempts} attempts)")
+    if isinstance(result, Delivered):
+        values |= {
+            "state": "delivered",
+            "settled_at_ms": now_ms,
+            "next_attempt_at_ms": None,
+            "last_error": "",
+        }
+    elif isinstance(result, Later):
+        wait_ms = retry_wait_ms(row["message_id"], attempts, result.not_before_s)
+        values |= {
+            "next_attempt_at_ms": now_ms + wait_ms,
+            "last_error": result.error[:1000],
+            "state": "pending",
+        }
+    else:
+        values |= {
+            "state": "given_up",
+            "settled_at_ms": now_ms,
+            "next_attempt_at_ms": None,
+            "last_error": result.error[:1000],
+        }
+        if row["ticket_id"] is not None:
+            reason = Reason(
+                "reason.delivery.given_up",
+                {"channel": row["channel"], "destination": row["destination"], "error": result.error[:300]},
+            )
+            body = {"reason": reason.to_dict(), "message_id": row["message_id"], "attempts": attempts}
+            ledger.write_event(tx, row["ticket_id"], now_ms, ledger.MACHINE, "delivery", body)
+    tx.execute(update(table).where(table.c.id == outbox_id).values(**values))
+    return values["state"]
+
+
+def retry_wait_ms(message_id: str, attempts: int, not_before_s: float | None = None) -> int:
+    """Wait before the next attempt: the schedule, up to a quarter longer by the message's own jitter, or as asked."""
+    base_s = RETRY_S[min(attempts, len(RETRY_S)) - 1]
+    spread = int(hashlib.sha256(f"{message_id}/{attempts}".encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
+    wait_s = base_s * (1 + spread / 4)
+    # Somebody who asks us to come back in a year gets a visit tomorrow: attempts are bounded anyway.
+    return int(1000 * max(wait_s, min(not_before_s or 0.0, 86_400.0)))
+
+
+def message_id(ticket_id: int, created_at_ms: int, event_id: int, receiver: str) -> str:
+    """One id for one event and one receiver; the creation time keeps two installations apart."""
+    digest = hashlib.sha256(f"{ticket_id}/{created_at_ms}/{event_id}/{receiver}".encode()).hexdigest()
+    return f"vt-{ticket_id}-{event_id}-{digest[:16]}"
+
+
+def thread_id(ticket_id: int, created_at_ms: int) -> str:
+    """What every mail of a ticket refers to, so that mail programs show one thread."""
+    return f"vt-{ticket_id}-{hashlib.sha256(f'{ticket_id}/{created_at_ms}'.encode()).hexdigest()[:12]}"
+
+
+def _channel_terms(channel: Channel) -> dict[str, Any]:
+    return {"type": channel.type, "url": channel.url, "secret_file": channel.secret_file}
+
+
+def _snapshot(
+    tx: Connection, contract: Contract, ticket: RowLike, held: Mapping[ClockKind, Stopwatch] | None
+) -> dict[str, Any]:
+    verdict = ticket["verdict"] or {}
+    if held is None:
+        held = ledger.watches(tx, ticket["id"]) if ticket["id"] else {}
+    calendar = contract.calendar.calendar
+    return {
+        "contract": {"id": contract.id, "title": contract.title, "zone": contract.calendar.zone},
+        "ticket": {
+            "id": ticket["id"],
+            "class": ticket["class"],
+            "root_cause": ticket["root_cause"],
+            "confidence": ticket["confidence"],
+            "severity": ticket["severity"],
+            "state": ticket["state"],
+            "line": ticket["line"],
+            "assignee": ticket["assignee"],
+            "scope": ticket["scope"],
+            "affected": list(ticket["affected"])[:50],
+            "affected_count": len(ticket["affected"]),
+            "began_at_ms": ticket["began_at_ms"],
+            "created_at_ms": ticket["created_at_ms"],
+            "resolved_at_ms": ticket["resolved_at_ms"],
+            "title": ticket["title"],
+            "summary": verdict.get("summary"),
+            "reasons": verdict.get("reasons", []),
+        },
+        "clocks": {
+            kind.value: {
+                "state": watch.state.value,
+                "due_at_ms": watch.reaches(calendar, 100),
+                "pause_reason": watch.pause_reason,
+                "outcome": watch.outcome,
+            }
+            for kind, watch in held.items()
+        },
+    }

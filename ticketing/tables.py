@@ -1,0 +1,227 @@
+"""The desk's tables. One MetaData for the whole store; the collector's tables join it in ``collector.tables``.
+
+Instants are integer epoch milliseconds, UTC. JSON columns hold plain values that the model's ``to_dict`` makes.
+Migrations live in ``collector/store/migrations``; a test compares the migrated schema with this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite makes a rowid alias only of INTEGER; PostgreSQL wants bigint.
+Id = BigInteger().with_variant(Integer(), "sqlite")
+Instant = BigInteger()
+
+RowLike = Mapping[Any, Any]
+"""A row by column name: from the database (RowMapping) or one that is about to be written (dict)."""
+
+contracts = Table(
+    "contracts",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("document", JSON, nullable=False),  # the YAML as plain values
+    Column("applied_at_ms", Instant, nullable=False),
+    Column("applied_by", String(64), nullable=False),
+    Column("is_current", Boolean, nullable=False),
+)
+
+people = Table(
+    "people",
+    metadata,
+    Column("id", String(64), primary_key=True),  # the log-in name
+    Column("name", String(200), nullable=False),
+    Column("email", String(320), nullable=False, default=""),
+    Column("role", String(16), nullable=False),  # client, engineer, lead, admin
+    Column("profiles", JSON, nullable=False, default=list),
+    Column("line", Integer, nullable=True),
+    Column("language", String(2), nullable=False, default="uk"),
+    Column("contract_id", String(64), nullable=True),  # a client's user sees this contract only
+    Column("password_hash", String(200), nullable=True),
+    Column("token_hash", String(64), nullable=True, unique=True),  # sha256 of the API token
+    Column("is_disabled", Boolean, nullable=False, default=False),
+    Column("created_at_ms", Instant, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id_hash", String(64), primary_key=True),
+    Column("person_id", String(64), ForeignKey("people.id"), nullable=False),
+    Column("created_at_ms", Instant, nullable=False),
+    Column("seen_at_ms", Instant, nullable=False),
+    Column("expires_at_ms", Instant, nullable=False, index=True),
+    Column("from_address", String(64), nullable=False, default=""),
+)
+
+login_failures = Table(
+    "login_failures",
+    metadata,
+    # Throttle: one row a log-in name and one an address ("login:olena", "from:192.0.2.1").
+    Column("key", String(128), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("first_at_ms", Instant, nullable=False),
+    Column("last_at_ms", Instant, nullable=False, index=True),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at_ms", Instant, nullable=False, index=True),
+    Column("actor", String(64), nullable=False),  # person id, or "machine"
+    Column("act", String(64), nullable=False),
+    Column("object", String(128), nullable=False),  # "ticket:12", "host:a1", "contract:acme"
+    Column("from_address", String(64), nullable=False, default=""),
+    Column("details", JSON, nullable=False, default=dict),
+)
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("contract_id", String(64), nullable=False),
+    Column("contract_version", Integer, nullable=False),
+    Column("problem", String(400), nullable=False),  # model.problem_key
+    Column("open_mark", Integer, nullable=True),  # 1 while open, NULL after: see the unique constraint
+    Column("origin", String(16), nullable=False),  # machine, person, mail
+    Column("class", Integer, nullable=False),
+    Column("root_cause", String(64), nullable=False),
+    Column("scope", String(300), nullable=False),
+    Column("family", String(32), nullable=False),
+    Column("affected", JSON, nullable=False),
+    Column("confidence", String(8), nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("verdict", JSON, nullable=True),  # the whole current verdict; NULL for a filed ticket
+    Column(
+        "title", Text, nullable=False, default=""
+    ),  # what a person wrote; "" = rendered from the verdict's summary
+    Column("body", Text, nullable=False, default=""),
+    Column("state", String(24), nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("assignee", String(64), nullable=True),
+    Column("profile", String(64), nullable=False, default=""),  # profile the cause needs
+    Column("parent_id", Id, ForeignKey("tickets.id"), nullable=True, index=True),
+    Column("merged_into", Id, ForeignKey("tickets.id"), nullable=True),
+    Column(
+        "previous_id", Id, ForeignKey("tickets.id"), nullable=True
+    ),  # the same problem, resolved before the window
+    Column("language", String(2), nullable=False),
+    Column("began_at_ms", Instant, nullable=False),  # the outage counts from here
+    Column("created_at_ms", Instant, nullable=False),  # the reaction clock counts from here
+    Column("reacted_at_ms", Instant, nullable=True),
+    Column("resolved_at_ms", Instant, nullable=True),
+    Column("closed_at_ms", Instant, nullable=True),
+    Column("updated_at_ms", Instant, nullable=False),
+    Column(
+        "next_step_at_ms", Instant, nullable=True, index=True
+    ),  # escalation or auto-close; never NULL while open
+    Column("recurrences", Integer, nullable=False, default=0),
+    Column("version", Integer, nullable=False, default=1),  # a person's act names the version it saw
+    # NULLs differ from each other, so closed tickets do not collide: at most one open ticket a (contract, problem).
+    UniqueConstraint("contract_id", "problem", "open_mark"),
+)
+# Keyset paging goes by (updated_at_ms, id): the id stands in each index, since PostgreSQL adds none by itself.
+Index("ix_tickets_list", tickets.c.open_mark, tickets.c.updated_at_ms, tickets.c.id)
+Index("ix_tickets_contract_list", tickets.c.contract_id, tickets.c.updated_at_ms, tickets.c.id)
+Index("ix_tickets_assignee_list", tickets.c.assignee, tickets.c.updated_at_ms, tickets.c.id)
+Index("ix_tickets_state_list", tickets.c.state, tickets.c.updated_at_ms, tickets.c.id)
+Index("ix_tickets_class_list", tickets.c["class"], tickets.c.updated_at_ms, tickets.c.id)
+Index("ix_tickets_line_list", tickets.c.line, tickets.c.updated_at_ms, tickets.c.id)
+Index("ix_tickets_updated", tickets.c.updated_at_ms, tickets.c.id)
+Index("ix_tickets_problem", tickets.c.contract_id, tickets.c.problem, tickets.c.id)
+
+ticket_hosts = Table(
+    "ticket_hosts",
+    metadata,
+    # tickets.affected as rows, so that a host's tickets are found without reading every ticket.
+    Column("host_id", String(64), primary_key=True),
+    Column("ticket_id", Id, ForeignKey("tickets.id"), primary_key=True),
+)
+Index("ix_ticket_hosts_ticket", ticket_hosts.c.ticket_id)
+
+ticket_events = Table(
+    "ticket_events",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("ticket_id", Id, ForeignKey("tickets.id"), nullable=False, index=True),
+    Column("at_ms", Instant, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column(
+        "kind", String(32), nullable=False
+    ),  # ticketing.transitions acts, plus note, evidence, clock, delivery
+    Column("is_public", Boolean, nullable=False, default=False),
+    Column(
+        "body", JSON, nullable=False, default=dict
+    ),  # {"reason": Reason.to_dict(), "text": person's words, ...}
+)
+
+clocks = Table(
+    "clocks",
+    metadata,
+    Column("ticket_id", Id, ForeignKey("tickets.id"), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("started_at_ms", Instant, nullable=False),  # a change of class or contract is re-judged from here
+    Column("target_ms", Instant, nullable=False),  # agreed minutes, as milliseconds of calendar time
+    Column("spent_ms", Instant, nullable=False, default=0),  # up to running_since_ms
+    Column("running_since_ms", Instant, nullable=True),
+    Column("pause_reason", String(64), nullable=False, default=""),
+    Column("calendar", String(64), nullable=False),
+    Column("due_at_ms", Instant, nullable=True),
+    Column("next_event_at_ms", Instant, nullable=True, index=True),  # next warning or the breach
+    Column(
+        "warned_pct", Integer, nullable=False, default=0
+    ),  # highest threshold already told: 50, 75, 90, 100
+    Column("escalated_pct", Integer, nullable=False, default=0),  # highest escalation step already taken
+    Column(
+        "outcome", String(16), nullable=False, default=""
+    ),  # kept, breached, moot (resolved before any reaction)
+    Column("stopped_at_ms", Instant, nullable=True),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("ticket_id", Id, nullable=True, index=True),
+    Column("channel", String(64), nullable=False),  # "mail", "webhook", "mirror:NAME"
+    Column("destination", String(512), nullable=False),
+    Column(
+        "message_id", String(128), nullable=False, unique=True
+    ),  # Message-ID or webhook-id, the same over retries
+    Column("payload", JSON, nullable=False),
+    Column("state", String(16), nullable=False),  # pending, delivered, given_up
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("created_at_ms", Instant, nullable=False),
+    Column("next_attempt_at_ms", Instant, nullable=True, index=True),
+    Column("claimed_by", String(64), nullable=True),
+    Column("claimed_until_ms", Instant, nullable=True),
+    Column("settled_at_ms", Instant, nullable=True),
+    Column("last_error", Text, nullable=False, default=""),
+)
