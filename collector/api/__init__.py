@@ -1,0 +1,1 @@
+"""The JSON API under /api/v1: shapes (msgspec), routes, and the queries about hosts. Pages live in ``collector.web``."""

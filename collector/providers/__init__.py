@@ -1,0 +1,1 @@
+"""What providers and hypervisors tell us: status feeds, event logs, machine state."""

@@ -1,0 +1,1 @@
+"""Whose problem: evidence rows by family, correlation, quiet. Pure."""

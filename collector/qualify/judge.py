@@ -1,0 +1,203 @@
+"""From a Case to a Verdict: the rows are weighed, the sum is read, and the words are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from collector.qualify.case import Case, Held, as_number
+from collector.qualify.row import Row
+from collector.qualify.rows_cpu import CPU_ROWS
+from collector.qualify.rows_fs import FS_ROWS
+from collector.qualify.rows_hardware import HARDWARE_ROWS
+from collector.qualify.rows_io import IO_ROWS
+from collector.qualify.rows_memory import MEMORY_ROWS
+from collector.qualify.rows_network import NETWORK_ROWS
+from collector.qualify.rows_said import SAID_ROWS
+from collector.qualify.rows_service import APPLICATION_ROWS, SERVICE_ROWS
+from collector.qualify.rows_silence import SILENCE_ROWS
+from collector.qualify.score import Score, Weighed, score, weigh
+from collector.qualify.subjects import subject_of
+from ticketing.model import Reason, Verdict
+
+ROWS: tuple[Row, ...] = (
+    *CPU_ROWS,
+    *MEMORY_ROWS,
+    *IO_ROWS,
+    *FS_ROWS,
+    *SERVICE_ROWS,
+    *APPLICATION_ROWS,
+    *SILENCE_ROWS,
+    *NETWORK_ROWS,
+    *HARDWARE_ROWS,
+    *SAID_ROWS,
+)
+
+DEFAULT_CAUSE = {
+    "silence": "unknown",
+    "service": "os.service_failed",
+    "unit": "os.service_failed",
+    "process": "os.service_failed",
+    "cpu": "os.cpu_demand",
+    "memory": "os.memory_leak",
+    "io": "os.io_demand",
+    "fs_space": "os.disk_full",
+    "fs": "os.fs_error",
+    "network": "net.provider_edge",
+    "dns": "os.resolver",
+    "clock": "os.clock",
+    "virt": "virt.pause",
+    "hardware": "hw.disk",
+    "kernel": "os.kernel_bug",
+    "limits": "os.service_failed",
+    "tls": "os.cert_expired",
+    "agent": "os.agent_down",
+}
+"""What a symptom family most often is; the cause while no row names another."""
+
+SEVERITY = {
+    "os.agent_down": "low",
+    "net.transit_path": "low",
+    "unknown": "critical",
+    "os.userland_hung": "critical",
+    "os.boot_failure": "critical",
+    "virt.node_failure": "critical",
+    "hw.power": "critical",
+    "net.dc_outage": "critical",
+    "net.provider_outage": "critical",
+}
+"""Causes whose weight does not depend on what the rule said."""
+
+WOULD_CHANGE = {
+    "unknown": ("would.inside_view", "would.provider_word", "would.sibling_falls"),
+    "os.agent_down": ("would.host_stops_answering",),
+    "os.userland_hung": ("would.storage_siblings", "would.inside_view"),
+    "os.boot_failure": ("would.forensics", "would.provider_word"),
+    "virt.cpu_contention": ("would.own_demand",),
+    "os.cpu_demand": ("would.steal_rises",),
+    "os.plan_limit": ("would.plan_changed",),
+    "os.memory_leak": ("would.total_falls",),
+    "virt.storage_backend": ("would.own_demand",),
+    "os.io_demand": ("would.sibling_slow", "would.io_errors"),
+    "os.fs_error": ("would.io_errors",),
+    "os.service_failed": ("would.resource_short",),
+    "os.firewall": ("would.second_vantage",),
+    "os.resolver": ("would.sibling_dns",),
+    "os.clock": ("would.ntp_siblings",),
+}
+
+
+PATH_GROUP = "path:collector"
+"""Scope of trouble on our own way to hosts."""
+
+CERTIFICATE_URGENT_DAYS = 7.0
+SAME_HOUR = 0.6
+"""Share of the last seven days with the same pattern at this hour from which on it is usual."""
+LOAD_FAMILIES = frozenset({"cpu", "io", "network"})
+
+
+def qualify(case: Case, without: frozenset[str] = frozenset()) -> Verdict:
+    """The verdict on the case. ``without`` leaves rows out by id, to see what a row is worth."""
+    weighed = weigh(case, ROWS, without)
+    found = score(weighed, DEFAULT_CAUSE.get(case.subject.family, "os.service_failed"))
+    scope = str(case.value("silence.group") or "") or f"host:{case.host.id}"
+    if found.cause == "net.transit_path" and found.class_ == 1 and scope.startswith("host:"):
+        # Whoever else is cut off from us alone shares the broken way, whatever provider it is at.
+        scope = PATH_GROUP
+    group = scope if not scope.startswith("host:") else ""
+    return Verdict(
+        class_=found.class_,
+        root_cause=found.cause,
+        scope=scope,
+        subject=group
+        or subject_of(case.host.id, case.subject.family, case.subject.subject, case.subject.rule),
+        # Seen by silence or by a service that we cannot reach: one way, one problem.
+        family="silence" if scope == PATH_GROUP else case.subject.family,
+        affected=affected(case),
+        began_at_ms=case.subject.at_ms,
+        confidence=found.confidence,
+        severity=severity(case, found),
+        reasons=tuple(_reason(entry) for entry in weighed),
+        would_change=would_change(found),
+        provisional=found.provisional,
+        preventive=is_forecast(case, found.cause),
+        summary=summary(case, found.cause, scope),
+    )
+
+
+def affected(case: Case) -> tuple[str, ...]:
+    """The hosts that the problem holds: this one, or the members of the group that fell."""
+    members = case.value("silence.members")
+    if isinstance(members, (list, tuple)) and members:
+        return tuple(sorted(str(m) for m in members))
+    return (case.host.id,)
+
+
+def is_forecast(case: Case, cause: str) -> bool:
+    """Whether nothing is broken yet: the contract says whether that is worth a ticket."""
+    days = case.number("tls.days")
+    return cause == "os.cert_expired" and days is not None and days > CERTIFICATE_URGENT_DAYS
+
+
+HARMLESS = ("cpu", "low")
+"""Family and severity of what is only noted while nothing else holds of the same problem."""
+
+
+def harmless(held: Sequence[Held]) -> Reason | None:
+    """Why what holds is only noted: a busy processor that nobody suffers from is what it was bought for."""
+    if all((h.family, h.severity) == HARMLESS for h in held):
+        return Reason("reason.quiet.no_harm")
+    return None
+
+
+def as_usual(case: Case) -> Reason | None:
+    """Why load that comes at this hour almost every day is only noted, while the service does not suffer from it."""
+    if case.subject.family not in LOAD_FAMILIES:
+        return None
+    match = as_number(next(iter(case.seen_now("hist.same_hour_match").values()), None)) or 0.0
+    suffers = any(word in ("slow", "dead") for word in case.seen_now("ext.svc").values())
+    suffers = suffers or any(h.family == "service" for h in case.beside)
+    if match < SAME_HOUR or suffers:
+        return None
+    return Reason("reason.quiet.as_usual", {"days": round(7 * match)})
+
+
+def severity(case: Case, found: Score) -> str:
+    """The rule's own word, unless the cause has a weight of its own."""
+    return SEVERITY.get(found.cause, case.subject.severity)
+
+
+def would_change(found: Score) -> tuple[Reason, ...]:
+    """What would make us judge otherwise; a provisional verdict waits for a second witness in any case."""
+    keys = list(WOULD_CHANGE.get(found.cause, ()))
+    if found.provisional and "would.inside_view" not in keys:
+        keys.append("would.second_witness")
+    return tuple(Reason(key) for key in keys)
+
+
+def summary(case: Case, cause: str, scope: str) -> Reason:
+    """The ticket's one line: the cause's own sentence about the host, its part or its group."""
+    params = {
+        "host": case.host.id,
+        "part": case.subject.subject or case.host.id,
+        "scope": scope.partition(":")[2],
+        "n": len(affected(case)),
+    }
+    return Reason(f"summary.{_sentence(case, cause)}", params)
+
+
+def _sentence(case: Case, cause: str) -> str:
+    """The key of the sentence: the cause's, unless the symptom says more than the cause does."""
+    family = case.subject.family
+    if cause == "unknown":
+        return "silence.down" if family == "silence" else "unknown"
+    if cause == "virt.storage_backend" and family == "silence":
+        return "virt.storage_lost"
+    if family == "agent" and cause == "os.agent_down":
+        return "agent.fault"
+    if family == "limits" and cause == "os.service_failed":
+        return "limits"
+    return cause
+
+
+def _reason(entry: Weighed) -> Reason:
+    return Reason(entry.row.key, dict(entry.params), entry.row.weight, entry.row.group)

@@ -1,0 +1,264 @@
+"""Evidence about services: a unit failed, a process is gone, a port does not answer, a certificate ran out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from collector.qualify.case import Case, Held
+from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, holds, row
+
+INSIDE_ANSWERS = ("ok", "slow")
+TLS_DAYS_LOW = 14.0
+_SSHD = re.compile(r"^(?:open)?sshd?(?:\.service|\.socket|@|$)")
+
+
+def _part(case: Case) -> str:
+    return case.subject.subject or case.host.id
+
+
+def _unit_failed(case: Case) -> Params | None:
+    failed = case.value("svc.failed")
+    units = [str(u) for u in failed] if isinstance(failed, list) else []
+    units += [h.subject for h in case.held() if h.family == "unit" and h.subject and h.subject not in units]
+    return holds(bool(units), units=", ".join(sorted(set(units))[:5]), n=len(set(units)))
+
+
+def _sshd_down(case: Case) -> Params | None:
+    """The way in for engineers is gone, and nothing else: its own cause, since repairing it needs a console."""
+    down = [h.subject for h in case.held() if h.family in ("unit", "process") and _SSHD.search(h.subject)]
+    return holds(bool(down), part=", ".join(sorted(set(down))))
+
+
+def _restarts(case: Case) -> Params | None:
+    count = case.number("svc.restarts_h")
+    return holds(count is not None and count > 2, count=count)
+
+
+def _process_gone(case: Case) -> Params | None:
+    gone = [h.subject for h in case.held() if h.family == "process" and h.subject]
+    return holds(bool(gone), process=", ".join(sorted(set(gone))[:5]))
+
+
+def _state(case: Case, held: Held) -> str:
+    """What the check said last: refused, timeout, http 500, ...; from its facts or its notes."""
+    for signal in ("check.state", "ext.state"):
+        found = held.facts.get(signal)
+        if found is not None and isinstance(found.now, str):
+            return found.now
+    return str(held.notes.get("state", ""))
+
+
+def _inside_fails(case: Case) -> Params | None:
+    failing = [
+        h
+        for h in case.held()
+        if h.family == "service" and not h.is_outside and _state(case, h) not in ("slow", "loss")
+    ]
+    state = _state(case, failing[0]) if failing else ""
+    return holds(bool(failing), part=failing[0].subject if failing else "", state=state or "-")
+
+
+def _outside_fails(case: Case) -> Params | None:
+    failing = [h for h in case.held() if h.family == "service" and h.is_outside]
+    return holds(
+        bool(failing),
+        part=failing[0].subject if failing else "",
+        state=_state(case, failing[0]) if failing else "",
+    )
+
+
+def _outside_only(case: Case) -> bool:
+    """Outside sees it dead while the host reports and nothing inside complains about it."""
+    inside = any(h.family in ("service", "unit", "process") and not h.is_outside for h in case.held())
+    outside = any(h.family == "service" and h.is_outside for h in case.held())
+    return outside and not inside and case.host.life == "alive"
+
+
+def _refused(case: Case) -> Params | None:
+    """A refused connection is the kernel's own answer: the way is clear and nobody listens."""
+    state = next((_state(case, h) for h in case.held() if h.family == "service" and h.is_outside), "")
+    return holds(_outside_only(case) and state == "refused", part=_part(case))
+
+
+def _filtered(case: Case) -> Params | None:
+    """The port is swallowed without an answer while the host itself reports: a filter on the way in."""
+    held = next((h for h in case.held() if h.family == "service" and h.is_outside), None)
+    state = _state(case, held) if held else ""
+    others = held.facts.get("ext.tcp22") if held else None
+    ssh_dead = others is None or others.now in ("timeout", "dead", None)
+    is_swallowed = state in ("timeout", "unreachable", "dead") and case.value("ext.port") not in (
+        "ok",
+        "refused",
+    )
+    is_filtered = _outside_only(case) and is_swallowed and ssh_dead
+    return holds(is_filtered, part=_part(case))
+
+
+def _alive_elsewhere(case: Case) -> Params | None:
+    """Our probe finds it dead while another vantage is served: the clients are well, only our way there is not."""
+    words = {vantage: word for vantage, word in case.seen_now("ext.svc").items() if vantage}
+    is_served = bool(words) and all(word in ("ok", "slow") for word in words.values())
+    outside = any(h.family == "service" and h.is_outside for h in case.held())
+    inside = any(h.family in ("service", "unit", "process") and not h.is_outside for h in case.held())
+    return holds(outside and not inside and is_served, vantages=", ".join(sorted(words)))
+
+
+def _hangs(case: Case) -> Params | None:
+    """The port takes the connection and then nobody speaks: the kernel accepts for a program that hangs."""
+    return holds(case.value("ext.port") == "ok", part=_part(case))
+
+
+def _app_error(case: Case) -> Params | None:
+    state = next((_state(case, h) for h in case.held() if h.family == "service"), "")
+    code = str(case.subject.notes.get("status", "")) or (
+        state.rpartition(" ")[2] if state.startswith("http") else ""
+    )
+    return holds(code.startswith("5") and not _has_inside_cause(case), status=code)
+
+
+def _only_slow(case: Case) -> Params | None:
+    """It answers, only late, and the server itself lacks nothing."""
+    slow = case.subject.rule == "check_slow" or _state(case, case.subject) in ("slow", "loss")
+    return holds(slow and not _has_inside_cause(case), part=_part(case))
+
+
+def _has_inside_cause(case: Case) -> bool:
+    return any(h.family in ("unit", "process", "memory", "fs_space", "fs", "io", "cpu") for h in case.beside)
+
+
+def _starved_by(family: str):
+    """A service that fails while the host starves of something is a consequence of that."""
+
+    def when(case: Case) -> Params | None:
+        return holds(
+            any(h.family == family for h in case.beside) and not _unit_is_down(case), part=_part(case)
+        )
+
+    return when
+
+
+def _unit_is_down(case: Case) -> bool:
+    return any(h.family in ("unit", "process") for h in case.held())
+
+
+def _certificate(case: Case) -> Params | None:
+    days = case.number("tls.days")
+    return holds(days is not None and days < TLS_DAYS_LOW, days=days)
+
+
+SERVICE_ROWS: Sequence[Row] = (
+    row(
+        "service.unit_failed",
+        "service unit process",
+        "os.service_failed",
+        -STRONG,
+        "inside",
+        "signals.md 3.8 S1",
+        _unit_failed,
+    ),
+    row(
+        "service.sshd_down",
+        "unit process",
+        "os.sshd_down",
+        -STRONG - WEAK,
+        "inside",
+        "signals.md 3.7 SSH probe",
+        _sshd_down,
+    ),
+    row(
+        "service.restarts",
+        "service unit",
+        "os.service_failed",
+        -MEDIUM,
+        "inside",
+        "signals.md 3.8 S1",
+        _restarts,
+    ),
+    row(
+        "service.process_gone",
+        "service unit process",
+        "os.service_failed",
+        -STRONG,
+        "inside",
+        "signals.md 3.8 S1",
+        _process_gone,
+    ),
+    row(
+        "service.inside_fails",
+        "service unit",
+        "os.service_failed",
+        -MEDIUM,
+        "demand",
+        "signals.md 3.7",
+        _inside_fails,
+    ),
+    row(
+        "service.outside_fails",
+        "service unit process",
+        "os.service_failed",
+        -WEAK,
+        "outside",
+        "signals.md 3.7",
+        _outside_fails,
+    ),
+    row(
+        "service.refused",
+        "service",
+        "os.service_failed",
+        -MEDIUM,
+        "outside",
+        "signals.md 3.7 SSH probe",
+        _refused,
+    ),
+    row(
+        "service.filtered",
+        "service",
+        "os.firewall",
+        -STRONG,
+        "outside",
+        "signals.md 3.7 local firewall",
+        _filtered,
+    ),
+    row(
+        "service.alive_elsewhere",
+        "service",
+        "net.transit_path",
+        DECISIVE,
+        "outside",
+        "signals.md 3.7 one transit to the collector",
+        _alive_elsewhere,
+    ),
+    row(
+        "service.hangs",
+        "service",
+        "os.service_failed",
+        -STRONG,
+        "outside",
+        "signals.md 3.7 SSH probe",
+        _hangs,
+    ),
+    row(
+        "service.disk_full",
+        "service",
+        "os.disk_full",
+        -MEDIUM,
+        "demand",
+        "signals.md 1 rule 6",
+        _starved_by("fs_space"),
+    ),
+    row(
+        "service.certificate",
+        "tls service",
+        "os.cert_expired",
+        -STRONG,
+        "inside",
+        "signals.md 3.8 S4",
+        _certificate,
+    ),
+)
+
+APPLICATION_ROWS: Sequence[Row] = (
+    row("service.slow", "service", "app.slow", -STRONG, "inside", "design.md 1, class 5", _only_slow),
+    row("service.app_error", "service", "app.error", -STRONG, "outside", "design.md 1, class 3", _app_error),
+)

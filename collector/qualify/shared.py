@@ -1,0 +1,56 @@
+"""Which causes are shared by neighbours, and at what scope: the smallest group that holds all who suffer. Pure.
+
+A cause below the OS rarely strikes one guest alone: a crowded node, a slow storage, a resolver that is down. Hosts of
+one such group with the same cause at the same time are one problem.
+"""
+
+from __future__ import annotations
+
+from collector.qualify.case import HostView
+
+FAMILIES = frozenset({"cpu", "memory", "io", "fs", "dns", "clock", "virt", "network"})
+"""Symptom families in which neighbours are asked whether they suffer too."""
+
+FAR_FAMILIES = frozenset({"dns", "clock", "network"})
+"""Those whose shared part may be the provider's: all its hosts are neighbours."""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "virt.cpu_contention": ("node",),
+    "virt.pause": ("node",),
+    "virt.balloon": ("node",),
+    "virt.vcpu_removed": ("node",),
+    "virt.limits_changed": ("node",),
+    "virt.storage_backend": ("storage", "node"),
+    "hw.power": ("rack",),
+    "net.provider_edge": ("rack", "site", "provider"),
+    "net.mtu_blackhole": ("site", "provider"),
+    "net.transit_path": ("path",),
+    "svc3.dns": ("dns",),
+    "svc3.ntp": ("ntp",),
+}
+"""Root cause -> groups that may share it, the smallest first."""
+
+
+def scopes_of(cause: str, host: HostView) -> tuple[str, ...]:
+    """The groups of this host that the cause may hold, the smallest first: ``node:alfa/n7``, ``dns:alfa``."""
+    provider = host.place("provider")
+    found = []
+    for kind in GROUPS.get(cause, ()):
+        if kind == "dns":
+            found.append(f"dns:{host.place('resolver') or provider}")
+        elif kind == "ntp":
+            found.append(f"ntp:{host.place('ntp') or provider}")
+        elif kind == "path":
+            found.append("path:collector")
+        elif kind == "provider":
+            found.append(f"provider:{provider}")
+        elif host.place(kind) and not (kind == "storage" and host.place(kind) == "local"):
+            found.append(f"{kind}:{provider}/{host.place(kind)}")
+    return tuple(scope for scope in found if provider or scope.startswith("path:"))
+
+
+def breadth(cause: str, scope: str) -> int:
+    """Where a scope stands among those of its cause, the smallest first."""
+    kind = scope.partition(":")[0]
+    kinds = GROUPS.get(cause, ())
+    return kinds.index(kind) if kind in kinds else len(kinds)

@@ -1,0 +1,158 @@
+"""What a problem is about: the subject half of the problem key, and when two symptoms are one problem.
+
+A part of a host that a person repairs by itself (a mount, a unit, a check, a disk) is a subject of its own; what
+concerns the whole host (CPU, memory, silence) is the host. The problem is fixed when its ticket opens, so these
+rules decide about duplicates and must not depend on class or cause, which may change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from ticketing.model import Reason
+
+_PARTS = {
+    "fs_space": "fs",
+    "fs": "fs",
+    "unit": "unit",
+    "service": "service",
+    "process": "process",
+    "tls": "service",
+    "hardware": "device",
+}
+
+JOIN_WITHIN_MS = 10 * 60_000
+"""Symptoms of one cause on one host that begin within this time of each other are one problem."""
+
+SERVICE_FAMILIES = frozenset({"service", "unit", "process"})
+
+PARTED = frozenset({"unit", "service", "process", "fs_space", "tls"})
+"""Families whose parts are repaired one by one: two of them that fail for the same kind of reason are two problems."""
+
+AFTERWARDS = frozenset(
+    {
+        "network", "dns", "virt", "agent", "kernel", "hardware", "clock", "cpu", "io", "memory", "limits", "fs",
+    }
+)  # fmt: skip
+"""What is found on a host that was silent, while it was away or just after: part of the same story."""
+
+STARVING = frozenset({"hung", "agent_gone", "unknown"})
+"""Silences that a starved host shows: its kernel answers, or its agent only was late."""
+
+LASTING = frozenset({"network", "memory", "io", "limits"})
+"""Troubles that explain a silence at any time while they hold."""
+
+CERTIFICATE_UNIT = re.compile(r"cert|acme|letsencrypt|lego|dehydrated|renew|ssl")
+
+CONSEQUENCES = {
+    # What is down or hung takes all its services with it.
+    "silence": SERVICE_FAMILIES | AFTERWARDS,
+    "fs_space": SERVICE_FAMILIES,
+    "fs": SERVICE_FAMILIES | {"silence"},
+    "io": SERVICE_FAMILIES | {"silence", "cpu"},
+    "memory": SERVICE_FAMILIES | {"process", "cpu", "io", "limits", "silence"},
+    "limits": SERVICE_FAMILIES | {"process", "cpu", "silence"},
+    "cpu": frozenset({"silence"}),
+    "virt": frozenset({"cpu", "memory"}),
+    "dns": SERVICE_FAMILIES,
+    "network": frozenset({"dns", "clock", "silence"}),
+}
+"""Cause family -> symptom families that it explains on the same host (signals.md 1 rule 6)."""
+
+
+def subject_of(host_id: str, family: str, subject: str, rule: str = "") -> str:
+    """``host:a1``, or ``host:a1/fs:/var`` for a part of it; each of the system's limits is a subject of its own."""
+    part = f"limit:{rule}" if family == "limits" and rule else part_of(family, subject)
+    return f"host:{host_id}/{part}" if part else f"host:{host_id}"
+
+
+def part_of(family: str, subject: str) -> str:
+    """The part of the host that a finding's subject names, or "" for the host itself."""
+    kind = _PARTS.get(family)
+    return f"{kind}:{subject}" if kind and subject else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenProblem:
+    """A problem that has an open ticket: what a new symptom may belong to."""
+
+    ticket_id: int
+    host_id: str
+    subject: str
+    family: str
+    root_cause: str
+    began_at_ms: int
+    stems: frozenset[str] = frozenset()
+    """Bare names of the parts it concerns: ``nginx`` of nginx.service."""
+    is_outside: bool = False
+    word: str = ""
+    """For silence: what the probes made of it (collector.qualify.silence)."""
+
+
+def stem(subject: str) -> str:
+    """The bare name behind a unit, a process or a check: nginx of ``nginx.service``, ``php-fpm`` of ``php-fpm@1``."""
+    name = subject.rsplit(":", 1)[-1].rsplit("/", 1)[-1]
+    return re.sub(r"(@.*)?\.(service|socket|timer|mount)$|@.*$", "", name).lower()
+
+
+def may_join(problem: OpenProblem, found: OpenProblem, *, is_full: bool = False) -> Reason | None:
+    """Why the newly found symptom belongs to the problem that has a ticket, or None when it is one of its own.
+
+    ``found`` is the new symptom written as a problem of its own (ticket_id 0); ``is_full`` says that a file system of
+    the host has no room left now.
+    """
+    if problem.host_id != found.host_id:
+        return None
+    if _is_same_cause(problem, found):
+        return Reason("reason.join.same_cause", {"cause": found.root_cause})
+    if _is_renewal(problem, found):
+        return Reason("reason.join.consequence", {"family": problem.family})
+    if not _is_in_time(problem, found, is_full):
+        return None
+    if found.family in CONSEQUENCES.get(problem.family, frozenset()) and _fits(problem, found):
+        return Reason("reason.join.consequence", {"family": problem.family})
+    if problem.family in SERVICE_FAMILIES and found.family in SERVICE_FAMILIES:
+        return _same_service(problem, found)
+    return None
+
+
+def _is_same_cause(problem: OpenProblem, found: OpenProblem) -> bool:
+    """One cause on one host is one problem as long as its ticket is open, whatever else it shows by."""
+    if problem.root_cause != found.root_cause or found.root_cause in ("", "unknown"):
+        return False
+    return problem.family not in PARTED and found.family not in PARTED
+
+
+def _is_renewal(problem: OpenProblem, found: OpenProblem) -> bool:
+    """A certificate that runs out, and the unit that should have renewed it, in either order."""
+    pair = {problem.family, found.family}
+    stems = problem.stems | found.stems
+    return pair == {"tls", "unit"} and any(CERTIFICATE_UNIT.search(name) for name in stems)
+
+
+def _is_in_time(problem: OpenProblem, found: OpenProblem, is_full: bool) -> bool:
+    if abs(problem.began_at_ms - found.began_at_ms) <= JOIN_WITHIN_MS:
+        return True
+    # Silence explains what was seen dead at any time during it, a full disk what fails while it is full, and a broken
+    # way or a starved host why it is not heard.
+    is_lasting = problem.family == "silence" or (problem.family == "fs_space" and is_full)
+    is_lasting = is_lasting or (found.family == "silence" and problem.family in LASTING)
+    return is_lasting and found.began_at_ms >= problem.began_at_ms
+
+
+def _fits(problem: OpenProblem, found: OpenProblem) -> bool:
+    """A silence is a consequence of want or of a broken way only as far as its answers bear that out."""
+    if found.family != "silence":
+        return True
+    return problem.family == "network" or found.word in STARVING
+
+
+def _same_service(problem: OpenProblem, found: OpenProblem) -> Reason | None:
+    """Unit, process, inside and outside check of one service; two units that fail together stay two problems."""
+    if problem.stems & found.stems:
+        return Reason("reason.join.same_service", {"part": ", ".join(sorted(problem.stems & found.stems))})
+    is_two_views = problem.family != found.family or problem.is_outside != found.is_outside
+    if is_two_views and problem.root_cause == found.root_cause:
+        return Reason("reason.join.same_cause", {"cause": found.root_cause})
+    return None

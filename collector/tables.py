@@ -1,0 +1,187 @@
+"""The collector's tables: hosts, finding streams, probes, lease. They share the desk's MetaData (ticketing.tables)."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, String, Table, Text
+
+from ticketing.tables import Id, Instant, metadata
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("contract_id", String(64), nullable=False, index=True),
+    Column("addresses", JSON, nullable=False),  # what we probe, first one first
+    Column(
+        "topology", JSON, nullable=False
+    ),  # provider, site, rack, node, storage, virt, os, plan, resolver, ntp
+    Column("token_hash", String(64), nullable=False, unique=True),  # sha256 of 256 random bits
+    Column("enrolled_at_ms", Instant, nullable=False),
+    Column("is_retired", Boolean, nullable=False, default=False),
+    Column(
+        "life", String(16), nullable=False
+    ),  # collector.fleet states: awaited, alive, suspect, silent, stopped
+    Column("life_since_ms", Instant, nullable=False),
+    Column("silent_after_ms", Instant, nullable=True, index=True),  # the deadline; NULL = none is running
+    Column("last_report_at_ms", Instant, nullable=True),  # receipt, the collector's clock
+    Column("boot_id", String(64), nullable=False, default=""),
+    Column("run_id", String(64), nullable=False, default=""),
+    Column("mono_ms", BigInteger, nullable=False, default=0),
+    Column("wall_offset_ms", BigInteger, nullable=True),  # receipt minus the agent's wall clock
+    Column("mono_offset_ms", BigInteger, nullable=True),  # receipt minus the agent's monotonic clock
+    Column("interval_s", Float, nullable=False, default=10.0),
+    Column("goodbye", String(16), nullable=False, default=""),
+    Column("agent_version", String(32), nullable=False, default=""),
+    Column("vitals", JSON, nullable=False, default=dict),
+    Column("lacks", JSON, nullable=False, default=dict),
+    Column("sweep_age_s", JSON, nullable=False, default=dict),
+    Column("spool_depth", Integer, nullable=False, default=0),
+    Column("spool_dropped", Integer, nullable=False, default=0),
+    Column("settings_version", Integer, nullable=False, default=0),
+    Column("clone_seen_at_ms", Instant, nullable=True),  # two boot ids at once under one token
+)
+
+streams = Table(
+    "streams",
+    metadata,
+    Column("host_id", String(64), primary_key=True),
+    Column("stream", String(64), primary_key=True),
+    Column("next_n", BigInteger, nullable=False),
+    Column("announced_at_ms", Instant, nullable=False),
+    Column("is_current", Boolean, nullable=False),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    # host id; for what the collector finds itself: still the host, with a stream that begins with "collector:"
+    Column("host_id", String(64), nullable=False),
+    Column("stream", String(64), nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("kind", String(8), nullable=False),  # opened, changed, closed
+    Column("opening_n", BigInteger, nullable=False),
+    Column("rule", String(64), nullable=False),
+    Column("subject", String(300), nullable=False),
+    Column("family", String(32), nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column(
+        "at_ms", Instant, nullable=False
+    ),  # original time, corrected by the receipt offset where the claim is absurd
+    Column("received_at_ms", Instant, nullable=False),
+    Column("body", JSON, nullable=False),  # facts, evidence, reason
+    Column("handled_at_ms", Instant, nullable=True),
+    Column("outcome", String(16), nullable=False, default=""),  # opened, joined, resolved, recorded
+    Column("ticket_id", Id, nullable=True, index=True),
+    Column("why", JSON, nullable=True),  # Reason.to_dict() when nothing was opened
+)
+Index("ux_findings_stream", findings.c.host_id, findings.c.stream, findings.c.n, unique=True)
+Index(
+    "ix_findings_unhandled",
+    findings.c.id,
+    sqlite_where=findings.c.handled_at_ms.is_(None),
+    postgresql_where=findings.c.handled_at_ms.is_(None),
+)
+Index("ix_findings_received", findings.c.received_at_ms)
+
+open_findings = Table(
+    "open_findings",
+    metadata,
+    # What holds now, one row a finding: kept by the tick in the same transaction that handles the stream's rows.
+    Column("host_id", String(64), primary_key=True),
+    Column("rule", String(64), primary_key=True),
+    Column("subject", String(300), primary_key=True),
+    Column("stream", String(64), nullable=False),
+    Column("opening_n", BigInteger, nullable=False),
+    Column("family", String(32), nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("at_ms", Instant, nullable=False),
+    Column("changed_at_ms", Instant, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("ticket_id", Id, nullable=True, index=True),
+)
+
+probes = Table(
+    "probes",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("host_id", String(64), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),  # icmp, tcp, ssh, service, trace
+    Column("vantage", String(64), nullable=False, default="collector"),
+    Column("target", JSON, nullable=False),  # {"address", "port", ...} or the service check
+    Column("why", String(16), nullable=False),  # suspicion, schedule
+    Column("asked_at_ms", Instant, nullable=False),
+    Column("claimed_by", String(64), nullable=True),
+    Column("claimed_until_ms", Instant, nullable=True),
+    Column("answered_at_ms", Instant, nullable=True, index=True),
+    Column("answer", JSON, nullable=True),  # {"state": "ok|refused|timeout|...", "detail", "ms"}
+    Column("handled_at_ms", Instant, nullable=True),
+)
+Index(
+    "ix_probes_unclaimed",
+    probes.c.asked_at_ms,
+    sqlite_where=probes.c.answered_at_ms.is_(None),
+    postgresql_where=probes.c.answered_at_ms.is_(None),
+)
+
+services = Table(
+    "services",
+    metadata,
+    # Contracted services that are probed from outside; rows follow the contracts in force.
+    Column("id", String(128), primary_key=True),  # "<host>/<name>"
+    Column("host_id", String(64), nullable=False, index=True),
+    Column("contract_id", String(64), nullable=False),
+    Column("check", JSON, nullable=False),
+    Column("interval_s", Float, nullable=False),
+    Column("next_due_at_ms", Instant, nullable=False, index=True),
+    Column("rule_state", JSON, nullable=False, default=dict),  # where the outside rules stand between probes
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1
+    Column("term", BigInteger, nullable=False),
+    Column("holder", String(64), nullable=False),
+    Column("counter", BigInteger, nullable=False),
+)
+
+judgements = Table(
+    "judgements",
+    metadata,
+    # The facts a verdict was made from, in the scenario format, so that an incident can be replayed.
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("ticket_id", Id, nullable=False, index=True),
+    Column("at_ms", Instant, nullable=False),
+    Column("verdict", JSON, nullable=False),
+    Column("case", JSON, nullable=False),
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    # What the collector's side sees: provider, operator acts, windows, clocks, traces, second vantages (collector.observed).
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("host_id", String(64), nullable=False),  # a host, or a provider's id
+    Column("signal", String(64), nullable=False),
+    Column("vantage", String(64), nullable=False, default=""),  # where it was seen from; "" = the collector
+    Column("value", JSON, nullable=False),
+    Column("source", String(64), nullable=False),  # who says so
+    Column("at_ms", Instant, nullable=False),  # when it was so
+    Column("received_at_ms", Instant, nullable=False, index=True),  # when we heard
+)
+Index(
+    "ix_observations_seen",
+    observations.c.host_id,
+    observations.c.signal,
+    observations.c.vantage,
+    observations.c.at_ms,
+)
+
+own_state = Table(
+    "own_state",
+    metadata,
+    # Small things the collector must remember over a restart: the last tick's time, the run's first-start marks.
+    Column("key", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""One pass of the decider, one file a step: silence, qualify, ticket, clocks, failover, outbox."""

@@ -1,0 +1,85 @@
+"""What a tick is given beside the transaction and ``now``: settings, the contracts in force, and a bell for workers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ticketing.contracts import Book
+from ticketing.texts import register
+
+if TYPE_CHECKING:
+    from collector.settings import CollectorSettings
+
+TEXTS_FOLDER = Path(__file__).parent.parent / "texts"
+"""Reasons, summaries and sentences of judgement, in both languages."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TickLimits:
+    """Bounds of one tick; what is past them waits for the next one, a second later."""
+
+    findings: int = 5000
+    overdue_hosts: int = 5000
+    services: int = 2000
+    answers: int = 5000
+    tickets: int = 2000
+
+
+@dataclasses.dataclass
+class TickContext:
+    """One decider's own things. ``book`` and ``is_first`` change from tick to tick; the rest is given once."""
+
+    tick_s: float = 1.0
+    resolve_after_s: float = 60.0
+    anchors: tuple[str, ...] = ()
+    """``host:port`` addresses that we should always reach; none by default."""
+    can_ping: bool = True
+    can_trace: bool = False
+    """Ask for a trace to each suspect; the collector does, a replay brings its own."""
+    limits: TickLimits = TickLimits()
+    wake_probes: Callable[[], None] = lambda: None
+    """Called after the commit when probe rows were written."""
+    without_rows: frozenset[str] = frozenset()
+    """Evidence rows left out (``replay --without``)."""
+    book: Book | None = None
+    is_first: bool = True
+    """No tick ran in this process yet: whatever was overdue, we were away."""
+    judge_failures: int = 0
+    """Problems that could not be judged, for a fault of our own, since the auditor last looked."""
+    audited_at_ms: int = 0
+    quiet_checked_at_ms: int = 0
+    book_of_services: Book | None = None
+    """The book that the rows of ``services`` were last made from."""
+
+    @staticmethod
+    def of(settings: CollectorSettings, wake_probes: Callable[[], None] = lambda: None) -> TickContext:
+        """The context that the collector's settings ask for; from here on the words of judgement are known."""
+        register(TEXTS_FOLDER)
+        return TickContext(
+            tick_s=settings.tick.every_s,
+            resolve_after_s=settings.tick.resolve_after_s,
+            anchors=tuple(settings.probes.anchors),
+            can_ping=settings.probes.icmp,
+            can_trace=True,
+            wake_probes=wake_probes,
+        )
+
+
+@dataclasses.dataclass
+class TickReport:
+    """What one tick did, by name, and when the next one is due."""
+
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    next_wake_ms: int = 0
+
+    def count(self, name: str, n: int = 1) -> None:
+        if n:
+            self.counts[name] = self.counts.get(name, 0) + n
+
+    def wake_at(self, at_ms: int | None) -> None:
+        """The next tick is due no later than then."""
+        if at_ms is not None and at_ms < self.next_wake_ms:
+            self.next_wake_ms = at_ms

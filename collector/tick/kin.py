@@ -1,0 +1,72 @@
+"""Neighbours with the same kind of trouble are judged again together with what is new: their witness may have changed.
+
+Whether one guest is slow or a whole node is known only when the second one speaks, seconds later; so each new finding
+brings the open findings of the same family on hosts of the same provider back before the judge. What is only noted
+since it harms nobody stays so whatever a neighbour says: a storm of such findings must not call all the others again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, and_, not_, select
+
+from collector.qualify.judge import HARMLESS
+from collector.qualify.shared import FAMILIES
+from collector.tables import hosts, open_findings
+from collector.tick.cases import OpenRow, load_open
+from collector.tick.problems import OpenSet, Problem, problem_of
+
+KIN_MAX = 300
+"""Most neighbours that one tick judges again."""
+
+
+def call_kin(tx: Connection, touched: dict[str, Problem], open_set: OpenSet) -> None:
+    """Add the neighbours' problems of the same families to ``touched``, and what holds on them to ``open_set``."""
+    families = sorted({p.key.partition("|")[0] for p in touched.values() if p.members(open_set)} & FAMILIES)
+    if not families:
+        return
+    near = _near(tx, families, open_set)
+    for host_id, here in load_open(tx, near).items():
+        open_set[host_id] = here
+        for opened in here.values():
+            if opened.family in families and not _is_noted(opened):
+                key = problem_of(opened)
+                touched.setdefault(f"{host_id}\n{key}", Problem(host_id, key))
+
+
+def _is_noted(opened: OpenRow) -> bool:
+    """Whether the finding is only noted, by itself; what harms somebody in the same problem calls the problem anyway."""
+    return opened.ticket_id is None and (opened.family, opened.severity) == HARMLESS
+
+
+def _near(tx: Connection, families: Sequence[str], open_set: OpenSet) -> list[str]:
+    """Hosts of the same providers that have such trouble and did not speak in this tick."""
+    family, severity = HARMLESS
+    noted = and_(
+        open_findings.c.family == family,
+        open_findings.c.severity == severity,
+        open_findings.c.ticket_id.is_(None),
+    )
+    mine = _providers(tx, list(open_set))
+    elsewhere = (
+        select(open_findings.c.host_id)
+        .join(hosts, hosts.c.id == open_findings.c.host_id)
+        .where(
+            open_findings.c.family.in_(families),
+            not_(noted),
+            open_findings.c.host_id.not_in(list(open_set)),
+            hosts.c.topology["provider"].as_string().in_(mine),
+        )
+        .distinct()
+        .limit(KIN_MAX)
+    )
+    return list(tx.execute(elsewhere).scalars()) if mine else []
+
+
+def _providers(tx: Connection, host_ids: Sequence[str]) -> list[str]:
+    found: set[str] = set()
+    for start in range(0, len(host_ids), 500):
+        wanted = select(hosts.c.topology).where(hosts.c.id.in_(host_ids[start : start + 500]))
+        found.update(str((topology or {}).get("provider") or "") for topology in tx.execute(wanted).scalars())
+    return sorted(found - {""})

@@ -1,0 +1,322 @@
+"""Outside probes of contracted services: rows follow the contracts in force, answers go through a small rule.
+
+Two failures in a row make a finding, and the second question is asked at once after the first failure; two good
+answers close it. A host that has not reported since the failure began is not judged here: whether it is silent comes
+first, and then the failing service is only a consequence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+
+from collector.store.engine import after_commit
+from collector.tables import hosts, open_findings, probes, services
+from collector.tick.context import TickContext, TickReport
+from collector.tick.rows import CUT_OFF_SINCE, OUTSIDE_STREAM, OwnFinding, append_own, chunks, remembered
+from ticketing.contracts import Book
+
+RULE = "outside.service"
+FAILURES = 2
+SUCCESSES = 2
+GOOD = frozenset({"ok", "slow"})
+ASK_AGAIN_MS = 1_000
+"""A failing service of a host of which we wait to hear is asked again this soon."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleState:
+    """Where a service's rule stands between probes; stored as JSON in ``services.rule_state``."""
+
+    fails: int = 0
+    oks: int = 0
+    failing_since_ms: int | None = None
+    is_open: bool = False
+
+    @staticmethod
+    def of(raw: Mapping[str, Any]) -> RuleState:
+        known = {f.name for f in dataclasses.fields(RuleState)}
+        return RuleState(**{k: v for k, v in raw.items() if k in known})
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What an answer makes of the rule's state."""
+
+    state: RuleState
+    event: str = ""
+    """opened, closed, ask_again, or "" for nothing."""
+
+
+def fold(state: RuleState, answer_state: str, at_ms: int, may_judge: bool) -> Step:
+    """Pure: one answer more. ``may_judge`` = the host has been heard since it began to fail (or is known silent)."""
+    if answer_state in ("", "unknown"):
+        return Step(state)
+    if answer_state in GOOD:
+        oks = min(state.oks + 1, SUCCESSES)
+        if state.is_open and oks < SUCCESSES:
+            return Step(dataclasses.replace(state, oks=oks), "ask_again")
+        return Step(RuleState(oks=oks), "closed" if state.is_open else "")
+    since = state.failing_since_ms if state.failing_since_ms is not None else at_ms
+    failing = RuleState(state.fails + 1, 0, since, state.is_open)
+    if state.is_open:
+        return Step(failing)
+    if failing.fails >= FAILURES and may_judge:
+        return Step(dataclasses.replace(failing, is_open=True), "opened")
+    return Step(failing, "ask_again")
+
+
+def watch_outside(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> None:
+    """The whole step: rows follow the contracts, answers are folded, due services are asked."""
+    _follow_contracts(tx, now_ms, ctx, book)
+    _take_answers(tx, now_ms, ctx, report)
+    _ask_due(tx, now_ms, ctx, book, report)
+
+
+def _follow_contracts(tx: Connection, now_ms: int, ctx: TickContext, book: Book) -> None:
+    if ctx.book_of_services is book:
+        return
+    wanted: dict[str, dict[str, Any]] = {}
+    for contract in book.contracts.values():
+        for host in contract.hosts:
+            for service in host.services:
+                if service.from_outside:
+                    wanted[f"{host.id}/{service.name}"] = {
+                        "host_id": host.id,
+                        "contract_id": contract.id,
+                        "check": {"name": service.name, "check": service.check},
+                        "interval_s": float(service.interval),
+                    }
+    known = {
+        row.id: row
+        for row in tx.execute(
+            select(services.c.id, services.c.host_id, services.c.check, services.c.interval_s)
+        )
+    }
+    fresh = [
+        {"id": key, **values, "next_due_at_ms": now_ms, "rule_state": {}}
+        for key, values in wanted.items()
+        if key not in known
+    ]
+    if fresh:
+        tx.execute(insert(services), fresh)
+    for key, values in wanted.items():
+        row = known.get(key)
+        if row is not None and (row.check != values["check"] or row.interval_s != values["interval_s"]):
+            tx.execute(update(services).where(services.c.id == key).values(**values))
+    gone = [row for key, row in known.items() if key not in wanted]
+    for part in chunks([row.id for row in gone]):
+        tx.execute(delete(services).where(services.c.id.in_(part)))
+    _close_gone(tx, now_ms, {(row.host_id, str(row.check.get("name", ""))) for row in gone})
+    ctx.book_of_services = book
+
+
+def _close_gone(tx: Connection, now_ms: int, gone: set[tuple[str, str]]) -> None:
+    if not gone:
+        return
+    wanted = select(open_findings.c.host_id, open_findings.c.subject, open_findings.c.opening_n).where(
+        open_findings.c.stream == OUTSIDE_STREAM
+    )
+    closed = [
+        OwnFinding(
+            r.host_id,
+            "closed",
+            RULE,
+            r.subject,
+            "service",
+            now_ms,
+            reason="rule_removed",
+            opening_n=r.opening_n,
+        )
+        for r in tx.execute(wanted)
+        if (r.host_id, r.subject) in gone
+    ]
+    append_own(tx, OUTSIDE_STREAM, closed, now_ms)
+
+
+def _ask_due(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> None:
+    # What workers have not got to yet is not asked twice: the queue of questions has a bound.
+    waiting = tx.execute(
+        select(func.count())
+        .select_from(probes)
+        .where(probes.c.answered_at_ms.is_(None), probes.c.why == "schedule")
+    ).scalar_one()
+    room = ctx.limits.services - waiting
+    due = tx.execute(
+        select(
+            services.c.id,
+            services.c.host_id,
+            services.c.check,
+            services.c.interval_s,
+            services.c.next_due_at_ms,
+            hosts.c.addresses,
+        )
+        .join(hosts, hosts.c.id == services.c.host_id)
+        .where(services.c.next_due_at_ms <= now_ms, hosts.c.is_retired.is_(False))
+        .order_by(services.c.next_due_at_ms)
+        .limit(max(0, room))
+    ).all()
+    if due:
+        asked = [_question(row, now_ms) for row in due]
+        tx.execute(insert(probes), asked)
+        # Missed rounds are not made up for: the next one is due an interval from now, in the same rhythm where it can be.
+        tx.execute(
+            update(services)
+            .where(services.c.id == bindparam("b_id"))
+            .values(next_due_at_ms=bindparam("b_due")),
+            [
+                {"b_id": r.id, "b_due": max(r.next_due_at_ms, now_ms - 1000) + round(r.interval_s * 1000)}
+                for r in due
+            ],
+        )
+        after_commit(tx, ctx.wake_probes)
+        report.count("services_asked", len(due))
+    if room <= 0:
+        report.count("services_waiting", waiting)
+        return
+    report.wake_at(
+        tx.execute(
+            select(func.min(services.c.next_due_at_ms)).where(services.c.next_due_at_ms > now_ms)
+        ).scalar()
+    )
+
+
+def _question(row: Any, now_ms: int) -> dict[str, Any]:
+    address = row.addresses[0] if row.addresses else ""
+    return {
+        "host_id": row.host_id,
+        "kind": "service",
+        "vantage": "collector",
+        "target": {"service": row.id, "address": address, **row.check},
+        "why": "schedule",
+        "asked_at_ms": now_ms,
+    }
+
+
+def _take_answers(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -> None:
+    answered = tx.execute(
+        select(probes.c.id, probes.c.host_id, probes.c.target, probes.c.asked_at_ms, probes.c.answer)
+        .where(
+            probes.c.answered_at_ms.is_not(None), probes.c.handled_at_ms.is_(None), probes.c.why == "schedule"
+        )
+        .order_by(probes.c.id)
+        .limit(ctx.limits.answers)
+    ).all()
+    if not answered:
+        return
+    states = _states(tx, [row.target.get("service", "") for row in answered])
+    heard = _heard(tx, sorted({row.host_id for row in answered}))
+    found: list[OwnFinding] = []
+    again: list[str] = []
+    is_cut_off = bool(remembered(tx, CUT_OFF_SINCE))
+    changed: dict[str, RuleState] = {}
+    for row in answered:
+        service_id = str(row.target.get("service", ""))
+        if service_id not in states:
+            continue
+        state = changed.get(service_id, states[service_id])
+        answer = row.answer or {}
+        if is_cut_off:
+            # What we cannot reach while we are cut off says nothing; what was about to fail starts anew afterwards.
+            changed[service_id] = state if state.is_open else RuleState()
+            continue
+        done = fold(
+            state,
+            str(answer.get("state", "unknown")),
+            row.asked_at_ms,
+            _may_judge(heard, row.host_id, state, row.asked_at_ms),
+        )
+        if done.state != state:
+            changed[service_id] = done.state
+        if done.event == "ask_again":
+            again.append(service_id)
+        elif done.event:
+            found.append(_finding(row, done, answer))
+    append_own(tx, OUTSIDE_STREAM, found, now_ms)
+    _write_states(tx, now_ms, changed, {i: done for i in again for done in (changed.get(i, states[i]),)})
+    for part in chunks([row.id for row in answered]):
+        # A scheduled answer is spent once it is folded; keeping it would only fill the store.
+        tx.execute(delete(probes).where(probes.c.id.in_(part)))
+    report.count("outside_findings", len(found))
+
+
+def _states(tx: Connection, service_ids: list[str]) -> dict[str, RuleState]:
+    found: dict[str, RuleState] = {}
+    for part in chunks(sorted(set(service_ids))):
+        for row in tx.execute(select(services.c.id, services.c.rule_state).where(services.c.id.in_(part))):
+            found[row.id] = RuleState.of(row.rule_state or {})
+    return found
+
+
+def _heard(tx: Connection, host_ids: list[str]) -> dict[str, tuple[str, int | None]]:
+    found: dict[str, tuple[str, int | None]] = {}
+    for part in chunks(host_ids):
+        for row in tx.execute(
+            select(hosts.c.id, hosts.c.life, hosts.c.last_report_at_ms).where(hosts.c.id.in_(part))
+        ):
+            found[row.id] = (row.life, row.last_report_at_ms)
+    return found
+
+
+def _may_judge(
+    heard: Mapping[str, tuple[str, int | None]], host_id: str, state: RuleState, at_ms: int
+) -> bool:
+    """Whether we know how the host itself is: it reported after the failure began, or its silence is settled."""
+    life, last = heard.get(host_id, ("awaited", None))
+    since = state.failing_since_ms if state.failing_since_ms is not None else at_ms
+    if life in ("alive", "suspect"):
+        return life == "alive" and last is not None and last > since
+    # A host that said goodbye is expected to be away; its services are judged when its return is overdue.
+    return life != "stopped"
+
+
+def _write_states(
+    tx: Connection, now_ms: int, changed: Mapping[str, RuleState], again: Mapping[str, RuleState]
+) -> None:
+    if changed:
+        tx.execute(
+            update(services)
+            .where(services.c.id == bindparam("b_id"))
+            .values(rule_state=bindparam("b_state", type_=services.c.rule_state.type)),
+            [{"b_id": i, "b_state": dataclasses.asdict(s)} for i, s in sorted(changed.items())],
+        )
+    if again:
+        # The first failure is checked at once; while we wait to hear of the host itself, every second.
+        due = {
+            i: now_ms if s.fails <= 1 and not s.is_open else now_ms + ASK_AGAIN_MS for i, s in again.items()
+        }
+        tx.execute(
+            update(services)
+            .where(services.c.id == bindparam("b_id"))
+            .values(next_due_at_ms=bindparam("b_due")),
+            [{"b_id": i, "b_due": at} for i, at in sorted(due.items())],
+        )
+
+
+def _finding(row: Any, done: Step, answer: Mapping[str, Any]) -> OwnFinding:
+    name = str(row.target.get("name") or row.target.get("service", "").rpartition("/")[2])
+    state = str(answer.get("state", ""))
+    facts = {"ext.svc": {"now": "ok" if state in GOOD else "dead"}, "ext.state": {"now": state}}
+    more = answer.get("facts") or {}
+    if "port" in more:
+        facts["ext.port"] = {"now": str(more["port"])}
+    notes = {"state": state, "detail": answer.get("detail", ""), "ms": answer.get("ms")}
+    if "http_status" in more:
+        notes["status"] = more["http_status"]
+    if done.event == "closed":
+        return OwnFinding(
+            row.host_id,
+            "closed",
+            RULE,
+            name,
+            "service",
+            row.asked_at_ms,
+            facts=facts,
+            notes=notes,
+            reason="cleared",
+        )
+    at_ms = done.state.failing_since_ms if done.state.failing_since_ms is not None else row.asked_at_ms
+    return OwnFinding(row.host_id, "opened", RULE, name, "service", at_ms, "high", facts=facts, notes=notes)

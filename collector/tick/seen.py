@@ -1,0 +1,132 @@
+"""What the collector's side saw becomes findings where it is a symptom by itself: a clock that stood still, or is wrong.
+
+Only the collector can see these: a guest that was paused with its clocks, and a clock that follows a wrong source, look
+well from inside. They go through the same mill as what agents find (stream ``collector:seen``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, select
+
+from collector.tables import observations, open_findings
+from collector.tick.context import TickContext, TickReport
+from collector.tick.rows import OwnFinding, append_own
+
+SEEN_STREAM = "collector:seen"
+STOOD_STILL = "clock.stood_still"
+TRULY_OFF = "clock.truly_off"
+
+STEP_MIN_S = 1.0
+"""Below this a pause is recorded only: a live migration of 300 ms is nothing (signals.md 3.4)."""
+STEP_LASTS_MS = 3_600_000
+OFF_MS = 500.0
+WELL_MS = 100.0
+OFF_FOR_MS = 600_000
+LOOK_BACK_MS = 2 * STEP_LASTS_MS
+
+
+def watch_seen(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -> None:
+    """Open and close the collector's own findings about clocks."""
+    wanted = (
+        select(observations.c.host_id, observations.c.signal, observations.c.value, observations.c.at_ms)
+        .where(
+            observations.c.received_at_ms >= now_ms - LOOK_BACK_MS,
+            observations.c.signal.in_(("clk.offset_step_s", "clk.true_offset_ms")),
+        )
+        .order_by(observations.c.at_ms, observations.c.id)
+    )
+    rows = tx.execute(wanted).all()
+    held = _held(tx)
+    if not rows and not held:
+        return
+    steps: dict[str, list[tuple[int, float]]] = {}
+    offsets: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        into = steps if row.signal == "clk.offset_step_s" else offsets
+        into.setdefault(row.host_id, []).append((row.at_ms, float(row.value)))
+    found = [*_stood_still(steps, held, now_ms, report), *_truly_off(offsets, held, now_ms, report)]
+    append_own(tx, SEEN_STREAM, found, now_ms)
+    report.count("seen_findings", len(found))
+
+
+def _held(tx: Connection) -> dict[tuple[str, str], tuple[int, int]]:
+    """(host, rule) -> (opening n, since) of what we hold open."""
+    wanted = select(
+        open_findings.c.host_id, open_findings.c.rule, open_findings.c.opening_n, open_findings.c.at_ms
+    ).where(open_findings.c.stream == SEEN_STREAM)
+    return {(row.host_id, row.rule): (row.opening_n, row.at_ms) for row in tx.execute(wanted)}
+
+
+def _stood_still(
+    steps: Mapping[str, list[tuple[int, float]]],
+    held: Mapping[tuple[str, str], tuple[int, int]],
+    now_ms: int,
+    report: TickReport,
+) -> list[OwnFinding]:
+    found = []
+    hosts = {host_id for host_id, rule in held if rule == STOOD_STILL}
+    for host_id in sorted(hosts | steps.keys()):
+        large = [(at, step) for at, step in steps.get(host_id, []) if step >= STEP_MIN_S]
+        fresh = [(at, step) for at, step in large if now_ms - at < STEP_LASTS_MS]
+        known = held.get((host_id, STOOD_STILL))
+        if fresh:
+            report.wake_at(fresh[-1][0] + STEP_LASTS_MS)
+        if fresh and known is None:
+            at_ms, step = fresh[0]
+            facts = {"clk.offset_step_s": {"now": step, "before": 0}}
+            found.append(OwnFinding(host_id, "opened", STOOD_STILL, "", "virt", at_ms, "medium", facts=facts))
+        elif not fresh and known is not None:
+            ended_ms = large[-1][0] if large else known[1]
+            found.append(
+                OwnFinding(
+                    host_id,
+                    "closed",
+                    STOOD_STILL,
+                    "",
+                    "virt",
+                    ended_ms,
+                    reason="quiet_since",
+                    opening_n=known[0],
+                )
+            )
+    return found
+
+
+def _truly_off(
+    offsets: Mapping[str, list[tuple[int, float]]],
+    held: Mapping[tuple[str, str], tuple[int, int]],
+    now_ms: int,
+    report: TickReport,
+) -> list[OwnFinding]:
+    found = []
+    for host_id, moves in sorted(offsets.items()):
+        known = held.get((host_id, TRULY_OFF))
+        newest = moves[-1][1]
+        if known is not None:
+            if abs(newest) < WELL_MS:
+                found.append(
+                    OwnFinding(
+                        host_id,
+                        "closed",
+                        TRULY_OFF,
+                        "",
+                        "clock",
+                        moves[-1][0],
+                        reason="cleared",
+                        opening_n=known[0],
+                    )
+                )
+            continue
+        since_ms = None
+        for at_ms, offset in moves:
+            since_ms = (since_ms if since_ms is not None else at_ms) if abs(offset) > OFF_MS else None
+        if since_ms is None:
+            continue
+        if now_ms - since_ms < OFF_FOR_MS:
+            report.wake_at(since_ms + OFF_FOR_MS)
+            continue
+        facts = {"clk.true_offset_ms": {"now": newest, "before": 0}}
+        found.append(OwnFinding(host_id, "opened", TRULY_OFF, "", "clock", since_ms, "medium", facts=facts))
+    return found

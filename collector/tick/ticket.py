@@ -1,0 +1,296 @@
+"""Step 3: a verdict becomes a ticket, joins one, widens one, or is recorded with the reason why not.
+
+The desk's verbs (``ticketing.intake``) keep the hard rules (one open ticket a problem, eligibility, clocks); here is
+only which of them a verdict asks for, and what else belongs to the same cause.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from collector.qualify.case import Case, Held, as_number
+from collector.qualify.recorded import scenario_of
+from collector.qualify.subjects import OpenProblem, may_join, stem
+from collector.tables import judgements
+from ticketing import intake, opening
+from ticketing.contracts import Book
+from ticketing.model import SEVERITIES, Confidence, Reason, Verdict
+from ticketing.tables import tickets
+
+FULL_PCT = 95.0
+"""A file system this full explains what fails on it."""
+
+_RANK = {Confidence.LOW: 0, Confidence.MEDIUM: 1, Confidence.HIGH: 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """What became of a verdict: the outcome word for its findings, the ticket, and why."""
+
+    outcome: str
+    """opened, joined or recorded."""
+    ticket_id: int | None
+    reason: Reason
+
+
+@dataclasses.dataclass
+class Desk:
+    """The open tickets that this tick's problems may concern, kept current while it places verdicts."""
+
+    tx: Connection
+    book: Book
+    now_ms: int
+    problems: dict[str, list[OpenProblem]] = dataclasses.field(default_factory=dict)
+    rows: dict[int, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def learn(
+        self, host_ids: Sequence[str], stems: Mapping[int, frozenset[str]], outside: frozenset[int]
+    ) -> None:
+        """Read the open tickets of these hosts. ``stems`` = bare names of the parts that each ticket's findings name."""
+        wanted = set(host_ids)
+        for row in intake.open_tickets_of(self.tx, sorted(wanted)):
+            self.rows[row["id"]] = dict(row)
+            if row["origin"] != "machine":
+                continue
+            for host_id in wanted.intersection(row["affected"]):
+                self._note(
+                    OpenProblem(
+                        row["id"],
+                        host_id,
+                        row["problem"].partition("|")[2],
+                        row["family"],
+                        row["root_cause"],
+                        row["began_at_ms"],
+                        stems.get(row["id"], frozenset()),
+                        row["id"] in outside,
+                    )
+                )
+
+    def _note(self, problem: OpenProblem) -> None:
+        self.problems.setdefault(problem.host_id, []).append(problem)
+
+    def contract_id(self, host_id: str) -> str:
+        """The contract that guards the host; ``internal`` for one that no contract names any more."""
+        contract = self.book.contract_of(host_id)
+        return str(contract.id) if contract is not None else "internal"
+
+    def place(self, verdict: Verdict, case: Case, known_ticket: int | None) -> Placed:
+        """One host's verdict: its own ticket, or that of the cause it belongs to."""
+        if known_ticket is not None and known_ticket in self.rows:
+            return self._again(verdict, case, known_ticket)
+        symptom = self._symptom(verdict, case.subject)
+        for problem in self.problems.get(case.host.id, ()):
+            why = may_join(problem, symptom, is_full=_is_full(case))
+            if why is not None and verdict.class_ in (1, 2):
+                return self._join(problem, verdict, case, why)
+        return self._open(verdict, case, symptom)
+
+    def _symptom(self, verdict: Verdict, held: Held) -> OpenProblem:
+        stems = frozenset({stem(held.subject)}) if held.subject else frozenset()
+        word = held.facts.get("silence.outcome")
+        return OpenProblem(
+            0,
+            held.host_id,
+            verdict.subject,
+            verdict.family,
+            verdict.root_cause,
+            verdict.began_at_ms,
+            stems,
+            held.is_outside,
+            str(word.now) if word is not None else "",
+        )
+
+    def _open(self, verdict: Verdict, case: Case, symptom: OpenProblem) -> Placed:
+        done = intake.open_or_join(self.tx, self.book, verdict, self.contract_id(case.host.id), self.now_ms)
+        if done.ticket_id is None:
+            return Placed("recorded", None, done.reason)
+        self._refresh(done.ticket_id)
+        self._note(dataclasses.replace(symptom, ticket_id=done.ticket_id))
+        record_judgement(self.tx, done.ticket_id, self.now_ms, verdict, case)
+        return _placed(done)
+
+    def _join(self, problem: OpenProblem, verdict: Verdict, case: Case, why: Reason) -> Placed:
+        """A symptom of a cause that has its ticket: said there, with its own reasons, and nowhere else."""
+        body = {
+            "reason": why.to_dict(),
+            "family": verdict.family,
+            "summary": verdict.summary.to_dict(),
+            "reasons": [r.to_dict() for r in verdict.reasons],
+            "began_at_ms": verdict.began_at_ms,
+        }
+        intake.add_evidence(self.tx, problem.ticket_id, body, self.now_ms)
+        self.learn_from(problem.ticket_id, verdict, case)
+        self._note(
+            dataclasses.replace(
+                problem,
+                stems=problem.stems | frozenset({stem(verdict.subject.rpartition(":")[2])}),
+                is_outside=problem.is_outside,
+            )
+        )
+        return Placed("joined", problem.ticket_id, why)
+
+    def learn_from(self, ticket_id: int, verdict: Verdict, case: Case) -> None:
+        """A symptom may know more of the cause than the ticket that it belongs to: then the ticket is judged anew.
+
+        So the inside view, the forensics after a boot or a pause seen on the clocks turn a provisional verdict.
+        """
+        row = self.rows.get(ticket_id)
+        if row is None or not row["scope"].startswith("host:") or verdict.class_ not in (1, 2):
+            return
+        is_open_question = row["root_cause"] in ("unknown", verdict.root_cause) or row["confidence"] == "low"
+        knows_more = _RANK[verdict.confidence] > _RANK[Confidence(row["confidence"])]
+        if not (is_open_question and knows_more):
+            return
+        taken = dataclasses.replace(
+            verdict,
+            subject=row["problem"].partition("|")[2],
+            family=row["family"],
+            scope=row["scope"],
+            affected=tuple(row["affected"]),
+            began_at_ms=min(verdict.began_at_ms, row["began_at_ms"]),
+            severity=max(verdict.severity, row["severity"], key=SEVERITIES.index),
+        )
+        intake.requalify(self.tx, self.book, ticket_id, taken, self.now_ms)
+        self._refresh(ticket_id)
+        record_judgement(self.tx, ticket_id, self.now_ms, taken, case)
+
+    def _again(self, verdict: Verdict, case: Case, ticket_id: int) -> Placed:
+        """New facts about a problem that has its ticket: requalified only by a verdict that knows at least as much."""
+        row = self.rows[ticket_id]
+        is_own = row["problem"] == verdict.problem
+        differs = (row["class"], row["root_cause"]) != (verdict.class_, verdict.root_cause)
+        knows_more = _RANK[verdict.confidence] >= _RANK[Confidence(row["confidence"])]
+        if is_own and differs and knows_more and verdict.class_ != 0 and row["scope"].startswith("host:"):
+            done = intake.requalify(self.tx, self.book, ticket_id, verdict, self.now_ms)
+            self._refresh(ticket_id)
+            record_judgement(self.tx, ticket_id, self.now_ms, verdict, case)
+            return Placed("joined", ticket_id, done.reason)
+        return Placed("joined", ticket_id, Reason("reason.intake.joined", {"ticket": ticket_id}))
+
+    def place_group(self, verdict: Verdict, case: Case) -> dict[str, Placed]:
+        """A group's verdict: host -> what became of its finding. One ticket a contract, over several a parent above.
+
+        Tickets that were opened for single hosts of the group before it was known are widened, the oldest of each
+        contract, and the others are folded into it.
+        """
+        by_contract: dict[str, list[str]] = {}
+        for host_id in verdict.affected:
+            by_contract.setdefault(self.contract_id(host_id), []).append(host_id)
+        parent_id = None
+        if len(by_contract) > 1:
+            parent = intake.open_or_join(self.tx, self.book, verdict, "internal", self.now_ms)
+            parent_id = parent.ticket_id
+            if parent_id is not None and parent.verb != "joined":
+                record_judgement(self.tx, parent_id, self.now_ms, verdict, case)
+        placed: dict[str, Placed] = {}
+        fresh: list[tuple[str, Verdict]] = []
+        for contract_id, host_ids in sorted(by_contract.items()):
+            own = intake.for_hosts(verdict, host_ids) if len(by_contract) > 1 else verdict
+            single = self._singles(own, contract_id)
+            if single:
+                placed.update(dict.fromkeys(host_ids, self._widen_single(own, single, parent_id, case)))
+            else:
+                fresh.append((contract_id, own))
+        outcomes = opening.open_many(self.tx, self.book, fresh, self.now_ms, parent_id=parent_id)
+        for (contract_id, own), done in zip(fresh, outcomes, strict=True):
+            if done.ticket_id is not None and done.verb != "joined" and parent_id is None:
+                record_judgement(self.tx, done.ticket_id, self.now_ms, own, case)
+            placed.update(dict.fromkeys(by_contract[contract_id], _placed(done)))
+        return {
+            host_id: placed[host_id] for _, host_ids in sorted(by_contract.items()) for host_id in host_ids
+        }
+
+    def _singles(self, verdict: Verdict, contract_id: str) -> list[int]:
+        """Tickets of this contract that were opened for single hosts of the group, the oldest first."""
+        return sorted(
+            {
+                problem.ticket_id
+                for host_id in verdict.affected
+                for problem in self.problems.get(host_id, ())
+                if (problem.family == verdict.family or problem.root_cause == verdict.root_cause)
+                and self.rows[problem.ticket_id]["contract_id"] == contract_id
+            }
+        )
+
+    def _widen_single(
+        self, verdict: Verdict, single: Sequence[int], parent_id: int | None, case: Case
+    ) -> Placed:
+        """The group's ticket of a contract that has one for single hosts already."""
+        ticket_id = single[0]
+        row = self.rows[ticket_id]
+        # The problem was fixed when the ticket opened; only scope, hosts and judgement grow.
+        subject = row["problem"].partition("|")[2]
+        wide = dataclasses.replace(
+            verdict, subject=subject, began_at_ms=min(verdict.began_at_ms, row["began_at_ms"])
+        )
+        why = Reason("reason.join.group", {"scope": verdict.scope})
+        intake.widen(self.tx, self.book, ticket_id, wide, self.now_ms)
+        intake.requalify(self.tx, self.book, ticket_id, wide, self.now_ms)
+        if parent_id is not None:
+            intake.attach(self.tx, ticket_id, parent_id, why, self.now_ms)
+        for other in single[1:]:
+            intake.merge(self.tx, self.book, other, ticket_id, why, self.now_ms)
+        self._refresh(ticket_id)
+        if parent_id is None:
+            # Else the parent's judgement holds the facts, once for all contracts.
+            record_judgement(self.tx, ticket_id, self.now_ms, wide, case)
+        return Placed("joined", ticket_id, why)
+
+    def _refresh(self, ticket_id: int) -> None:
+        row = self.tx.execute(select(tickets).where(tickets.c.id == ticket_id)).mappings().first()
+        if row is not None:
+            self.rows[ticket_id] = dict(row)
+
+
+def _is_full(case: Case) -> bool:
+    """Whether some file system of the host has no room left, by its findings or by its newest vitals."""
+    said = [held.facts["fs.used_pct"].now for held in case.held() if "fs.used_pct" in held.facts]
+    numbers = [as_number(value) or 0.0 for value in (*said, case.host.vitals.get("fs.used_pct"))]
+    return max(numbers) >= FULL_PCT
+
+
+def _placed(done: intake.Outcome) -> Placed:
+    """The desk's answer in the words of a finding's outcome: a ticket that is resumed counts as opened."""
+    return Placed("opened" if done.verb == "reopened" else done.verb, done.ticket_id, done.reason)
+
+
+def record_judgement(tx: Connection, ticket_id: int, now_ms: int, verdict: Verdict, case: Case) -> None:
+    """Keep the facts that the verdict was made from, in the scenario format, so that the incident can be replayed."""
+    tx.execute(
+        insert(judgements).values(
+            ticket_id=ticket_id, at_ms=now_ms, verdict=verdict.to_dict(), case=scenario_of(case, verdict)
+        )
+    )
+
+
+def pass_evidence(
+    tx: Connection, ticket_id: int, held: Iterable[tuple[Held, Mapping[str, Any]]], now_ms: int
+) -> None:
+    """Hand each finding's evidence (series, log lines, top processes) to its ticket."""
+    for finding, body in held:
+        evidence = body.get("evidence")
+        if not isinstance(evidence, Mapping) or not any(
+            evidence.get(part) for part in ("series", "log", "top", "notes")
+        ):
+            continue
+        intake.add_evidence(
+            tx,
+            ticket_id,
+            {
+                "host": finding.host_id,
+                "rule": finding.rule,
+                "subject": finding.subject,
+                "family": finding.family,
+                "at_ms": finding.at_ms,
+                "facts": body.get("facts") or {},
+                "top": evidence.get("top") or [],
+                "log": evidence.get("log") or [],
+                "series": evidence.get("series") or {},
+                "notes": evidence.get("notes") or {},
+            },
+            now_ms,
+        )

@@ -1,0 +1,1 @@
+"""Pages for people: server-rendered, live without reloading, no build step."""

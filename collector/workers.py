@@ -1,0 +1,122 @@
+"""The few hands that deliver messages: they claim rows, act outside any transaction, settle rows.
+
+A hand that hangs holds one claim, which runs out; the tick never waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from collector.settings import CollectorSettings
+from collector.store.engine import Store
+from config.clock import Clock
+from config.log import fields
+from ticketing import outbox
+from ticketing.channels import mail, webhook
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 2.0
+"""How long an idle worker sleeps when nobody wakes it."""
+
+
+class Hands:
+    """Threads that repeat one piece of work; each sleeps when it found nothing, until it is woken."""
+
+    def __init__(self, name: str, count: int, work: Callable[[str], int], clock: Clock) -> None:
+        """``work`` takes the worker's name and returns how many rows it settled."""
+        self._work = work
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._wakes = [threading.Event() for _ in range(count)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(f"{name}{n}", wake), name=f"{name}-{n}", daemon=True)
+            for n, wake in enumerate(self._wakes)
+        ]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        for wake in self._wakes:
+            wake.set()
+
+    def stop(self) -> None:
+        """Finish what is in hand."""
+        self._stopping.set()
+        self.wake()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+    def _run(self, name: str, wake: threading.Event) -> None:
+        while not self._stopping.is_set():
+            wake.clear()
+            try:
+                settled = self._work(name)
+            except (
+                Exception
+            ):  # the loop's boundary: a broken row or a database that is away must not end the hand
+                log.exception("A worker's round failed. %s", fields(worker=name))
+                settled = 0
+            if not settled:
+                self._clock.wait(wake, IDLE_S)
+
+
+class OutboxWorkers:
+    """Delivers the outbox's rows."""
+
+    def __init__(self, store: Store, clock: Clock, settings: CollectorSettings, worker: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._worker = worker
+        self._hands = Hands("outbox", settings.outbox.workers, self._round, clock)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._hands.start()
+
+    def wake(self) -> None:
+        """Rows may be due."""
+        self._hands.wake()
+
+    def stop(self) -> None:
+        """Finish the deliveries in hand."""
+        self._hands.stop()
+
+    def _round(self, name: str) -> int:
+        worker = f"{self._worker}:{name}"[:64]
+        now_ms = self._clock.now_ms()
+        # One at a time: a claim must outlast every delivery made under it, and each may take its whole time-out.
+        rows = self._store.write(lambda tx: outbox.claim(tx, worker, now_ms, 1))
+        for row in rows:
+            self._deliver(row, worker)
+        return len(rows)
+
+    def _deliver(self, row: Any, worker: str) -> None:
+        try:
+            result = self._send(row)
+        except Exception as error:  # a bug in a channel: this row waits, the others go on
+            log.exception("A delivery broke. %s", fields(outbox_id=row["id"], channel=row["channel"]))
+            result = outbox.Later(f"internal: {type(error).__name__}: {error}")
+        now_ms = self._clock.now_ms()
+        state = self._store.write(lambda tx: outbox.settle(tx, row["id"], result, now_ms, worker=worker))
+        if state != "delivered":
+            told = fields(
+                outbox_id=row["id"], channel=row["channel"], state=state, error=getattr(result, "error", "")
+            )
+            log.warning("A message was not delivered. %s", told)
+
+    def _send(self, row: Any) -> outbox.Result:
+        if row["channel"] == "mail":
+            return mail.deliver(row, self._settings.mail, public_url=self._settings.public_url)
+        if row["channel"] == "webhook":
+            return webhook.deliver(row, self._settings, clock=self._clock)
+        return outbox.GaveUp(f"no such channel: {row['channel']}")

@@ -1,0 +1,54 @@
+"""What a silent host's answers mean, and when we must suspect ourselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from collector.qualify.silence import Asked, are_we_cut_off, looks_isolated, outcome
+
+pytestmark = pytest.mark.collector
+
+
+@pytest.mark.parametrize(
+    ("answers", "word"),
+    [
+        ({"ssh": "ok"}, "agent_gone"),
+        ({"ssh": "refused", "icmp": "ok"}, "agent_gone"),
+        ({"ssh": "refused", "icmp": "unknown"}, "agent_gone"),
+        ({"ssh": "timeout", "icmp": "ok"}, "agent_gone"),
+        ({"ssh": "timeout", "icmp": "ok", "service": "timeout"}, "hung"),
+        ({"ssh": "timeout", "icmp": "dead", "service": "ok"}, "agent_gone"),
+        ({"ssh": "timeout", "icmp": "dead", "service": "status"}, "agent_gone"),
+        ({"ssh": "banner_timeout", "icmp": "ok"}, "hung"),
+        ({"ssh": "banner_timeout", "service": "ok"}, "agent_gone"),
+        ({"ssh": "kex_timeout", "icmp": "ok"}, "path"),
+        ({"ssh": "timeout", "icmp": "dead"}, "down"),
+        ({"ssh": "unreachable", "icmp": "unknown"}, "down"),
+        ({"ssh": "timeout", "service": "refused"}, "agent_gone"),
+        ({"ssh": "unknown", "icmp": "unknown"}, "unknown"),
+        ({"ssh": ""}, "unknown"),
+        ({}, "unknown"),
+    ],
+)
+def test_the_outcome_of_a_suspicion(answers, word):
+    assert outcome([Asked(kind, state) for kind, state in answers.items()]).word == word
+
+
+def test_what_nobody_answered_is_no_fact():
+    facts = outcome([Asked("icmp", "unknown"), Asked("ssh", "refused")]).facts()
+    assert facts == {"silence.outcome": {"now": "agent_gone"}, "ext.tcp22": {"now": "refused"}}
+
+
+def test_anchors_say_whether_we_are_cut_off():
+    assert are_we_cut_off({"a": "timeout", "b": "unreachable"})
+    assert not are_we_cut_off({"a": "timeout", "b": "ok"})
+    assert not are_we_cut_off({"a": "refused"}), "an answer is an answer"
+    assert not are_we_cut_off({}), "without anchors we cannot know"
+    assert not are_we_cut_off({"a": "unknown"})
+
+
+def test_everybody_everywhere_at_once_is_suspicious():
+    assert looks_isolated(suspects=5, alive=0, providers=2, answers=0)
+    assert not looks_isolated(suspects=5, alive=1, providers=2, answers=0)
+    assert not looks_isolated(suspects=5, alive=0, providers=1, answers=0)
+    assert not looks_isolated(suspects=5, alive=0, providers=2, answers=1)

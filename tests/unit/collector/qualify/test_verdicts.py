@@ -1,0 +1,194 @@
+"""Whole verdicts: whose problem it is, how sure we are, and that evidence is counted as signals.md section 1 says."""
+
+from __future__ import annotations
+
+import pytest
+
+from collector.qualify.judge import DEFAULT_CAUSE, ROWS, SEVERITY, WOULD_CHANGE, harmless, qualify
+from collector.qualify.row import Row
+from collector.qualify.score import Weighed, class_of, counted, score
+from ticketing.model import FAMILIES, Confidence, Reason
+
+pytestmark = pytest.mark.collector
+
+NEIGHBOUR = {"cpu.user_pct": 20, "cpu.sys_pct": 4, "cpu.steal_pct": 30, "sched.runq_per_cpu": 0.4}
+
+
+def row(weight: float, group: str, cause: str = "os.x") -> Weighed:
+    return Weighed(
+        Row(f"r{weight}{group}", frozenset({"cpu"}), cause, weight, group, "signals.md", lambda c: {}), {}
+    )
+
+
+def judged(case) -> tuple[int, str, bool]:
+    verdict = qualify(case)
+    return verdict.class_, verdict.root_cause, verdict.provisional
+
+
+def test_a_noisy_neighbour_needs_a_second_witness(make_case, make_sibling):
+    assert judged(make_case("cpu", NEIGHBOUR)) == (2, "virt.cpu_contention", True)
+    moved = make_case("cpu", NEIGHBOUR, siblings=(make_sibling(cpu__steal_pct=25.0),))
+    assert judged(moved) == (1, "virt.cpu_contention", False)
+    slow = make_case("cpu", NEIGHBOUR | {"cpu.spin_score": 0.6})
+    assert judged(slow) == (1, "virt.cpu_contention", False)
+
+
+def test_steal_at_the_plan_s_limit_is_our_own_demand_and_not_the_neighbours(make_case):
+    facts = {
+        "cpu.user_pct": 17,
+        "cpu.sys_pct": 3,
+        "cpu.steal_pct": 78,
+        "load.per_cpu": 2.8,
+        "cpu.spin_score": 0.21,
+    }
+    case = make_case("cpu", facts | {"sched.runq_per_cpu": 2.6}, topology={"plan": "burstable baseline=20%"})
+    assert judged(case) == (2, "os.plan_limit", False)
+
+
+def test_bare_metal_has_nobody_below_to_take_the_processor(make_case):
+    busy = {"cpu.user_pct": 93, "cpu.sys_pct": 6, "load.per_cpu": 4.1}
+    assert judged(make_case("cpu", busy, topology={"virt": "none"}, lacks=("cpu.steal_pct",))) == (
+        2,
+        "os.cpu_demand",
+        False,
+    )
+
+
+def test_memory_that_the_hypervisor_took_is_not_a_leak(make_case):
+    taken = make_case(
+        "memory", {"mem.total_mb": (8000, 6000), "mem.avail_pct": (55, 5), "psi.mem_full60": 40}
+    )
+    assert judged(taken) == (1, "virt.balloon", False)
+    grown = make_case(
+        "memory", {"mem.total_mb": (8000, 8000), "mem.avail_pct": (55, 5), "psi.mem_full60": 40}
+    )
+    assert judged(grown) == (2, "os.memory_leak", False)
+
+
+def test_slow_disks_are_the_backend_s_when_a_neighbour_is_slow_too(make_case, make_sibling):
+    slow = {"disk.await_ms": (3, 180), "disk.iops": (120, 40), "disk.qdepth": 7.2}
+    both = make_case("io", slow, siblings=(make_sibling(disk__await_ms=150.0),))
+    assert judged(both) == (1, "virt.storage_backend", False)
+
+
+def test_slow_disks_are_ours_when_we_ask_for_much_more(make_case, make_sibling):
+    facts = {"disk.await_ms": (3, 42), "disk.iops": (120, 2990), "disk.qdepth": 126}
+    assert judged(make_case("io", facts, siblings=(make_sibling(disk__await_ms=3.0),))) == (
+        2,
+        "os.io_demand",
+        False,
+    )
+    capped = make_case("io", facts, topology={"plan": "dedicated iops_cap=3000"})
+    assert judged(capped) == (2, "os.plan_limit", False)
+
+
+def test_a_pause_seen_in_the_clock_is_decisive_alone(make_case):
+    assert judged(make_case("virt", {"clk.offset_step_s": 12})) == (1, "virt.pause", False)
+
+
+def test_the_hardware_s_own_word_is_enough(make_case):
+    assert judged(make_case("hardware", {"hw.md": "degraded"}, topology={"virt": "none"})) == (
+        1,
+        "hw.disk",
+        False,
+    )
+
+
+def test_a_resolver_fails_for_all_or_for_one(make_case, make_sibling):
+    facts = {"net.dns_sys": "fail", "net.dns_pub": "ok"}
+    assert judged(make_case("dns", facts, siblings=(make_sibling(families=("dns",)),))) == (
+        1,
+        "svc3.dns",
+        False,
+    )
+    assert judged(make_case("dns", facts, siblings=(make_sibling(),))) == (2, "os.resolver", False)
+
+
+def test_what_a_platform_cannot_show_is_no_evidence_of_its_absence(make_case):
+    case = make_case("cpu", {"cpu.spin_score": 0.5, "sched.runq_per_cpu": 0.3}, lacks=("cpu.steal_pct",))
+    verdict = qualify(case)
+    assert (verdict.root_cause, verdict.provisional) == ("virt.cpu_contention", True)
+
+
+def test_a_port_that_accepts_and_says_nothing_is_a_program_that_hangs_and_no_filter(make_case):
+    outside = {"stream": "collector:outside", "subject": "web"}
+    swallowed = make_case("service", {"ext.state": "timeout", "ext.port": "timeout"}, **outside)
+    assert judged(swallowed) == (2, "os.firewall", False)
+    accepted = make_case("service", {"ext.state": "timeout", "ext.port": "ok"}, **outside)
+    assert judged(accepted) == (2, "os.service_failed", False)
+
+
+def test_of_one_group_only_the_strongest_row_counts():
+    three = [row(1.0, "inside", "virt.a"), row(2.0, "inside", "virt.a"), row(1.0, "inside", "virt.a")]
+    assert score(three, "os.y").sum == 2.0
+    assert score([*three, row(-1.0, "inside")], "os.y").sum == 1.0, "and one for each side"
+
+
+def test_one_group_alone_is_not_enough_for_class_1_however_strong():
+    assert score([row(3.0, "inside", "virt.a")], "os.y").class_ == 2
+    assert score([row(2.0, "inside", "virt.a"), row(0.5, "clock", "virt.a")], "os.y").class_ == 1
+    assert score([row(4.0, "inside", "virt.a")], "os.y").class_ == 1, "but one decisive row is"
+
+
+def test_without_evidence_a_verdict_is_provisional_and_weak(make_case):
+    verdict = qualify(make_case("fs", {}))
+    assert (verdict.class_, verdict.provisional, verdict.confidence) == (2, True, Confidence.LOW)
+    assert verdict.would_change
+
+
+def test_a_row_that_is_left_out_changes_what_it_was_worth(make_case):
+    case = make_case("virt", {"clk.offset_step_s": 12})
+    assert qualify(case, frozenset({"virt.stood_still"})).provisional
+
+
+def test_a_certificate_that_ends_next_week_is_a_forecast_and_one_that_ends_tomorrow_is_not(make_case):
+    assert qualify(make_case("tls", {"tls.days": 12})).preventive
+    assert not qualify(make_case("tls", {"tls.days": 1})).preventive
+
+
+def test_a_busy_processor_alone_harms_nobody(make_held):
+    assert harmless([make_held("cpu", severity="low")]) is not None
+    assert harmless([make_held("cpu", severity="medium")]) is None
+    assert harmless([make_held("cpu", severity="low"), make_held("service")]) is None
+
+
+def test_explain_marks_what_counted():
+    reasons = [
+        Reason("a", {}, 1.0, "inside"),
+        Reason("b", {}, 2.0, "inside"),
+        Reason("c", {}, -1.0, "inside"),
+        Reason("d"),
+    ]
+    assert [(c.reason.key, c.counts) for c in counted(reasons)] == [
+        ("b", True),
+        ("a", False),
+        ("c", True),
+        ("d", False),
+    ]
+
+
+def test_every_family_has_a_default_cause():
+    assert set(DEFAULT_CAUSE) == set(FAMILIES) - {"request", "internal"}
+
+
+def test_classes_follow_from_causes():
+    causes = (
+        {r.cause for r in ROWS if r.cause} | set(DEFAULT_CAUSE.values()) | set(SEVERITY) | set(WOULD_CHANGE)
+    )
+    assert {class_of(c) for c in causes} <= {1, 2, 3, 5}
+    for r in ROWS:
+        if r.cause and r.weight:
+            assert (class_of(r.cause) == 1) == (r.weight > 0), r.id
+
+
+def test_an_agent_that_said_goodbye_does_not_make_a_dead_machine_well(make_case):
+    """The machine went off after its agent was stopped: what answers nothing is not "the agent alone"."""
+    dead = {
+        "silence.outcome": "down",
+        "ext.icmp": "dead",
+        "ext.tcp22": "timeout",
+        "agent.stop_reason": "service_stop",
+    }
+    assert qualify(make_case("silence", dead)).root_cause != "os.agent_down"
+    well = {"silence.outcome": "agent_gone", "ext.tcp22": "ok", "agent.stop_reason": "service_stop"}
+    assert qualify(make_case("silence", well)).root_cause == "os.agent_down"

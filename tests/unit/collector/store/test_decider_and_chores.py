@@ -1,0 +1,128 @@
+"""The decider's turn and the chores beside it, with a clock that moves when told and an in-memory store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from collector.chores import Chore, Chores
+from collector.decider import BITE_MIN, Decider
+from collector.fleet_cache import FleetCache
+from collector.intake import Intake
+from collector.store.engine import Store
+from collector.store.lease import Lease
+from collector.store.migrate import migrate_store
+from collector.tick.context import TickContext, TickReport
+from config.clock import FixedClock
+
+
+class Stage:
+    """A decider whose tick the test writes."""
+
+    def __init__(self) -> None:
+        self.store = Store.open("sqlite://")
+        migrate_store(self.store)
+        self.clock = FixedClock()
+        self.context = TickContext()
+        self.ticks: list[int] = []
+        self.told: list[TickReport] = []
+        self.turned = 0
+        self.waiting = 0
+        self.wake_in_ms = 1000
+        self.breaks: Exception | None = None
+        self.lease = Lease(self.store, "us", 10.0, is_alone=True)
+        self.decider = Decider(
+            self.store,
+            self.lease,
+            Intake(FleetCache()),
+            self._tick,
+            self.context,
+            self.clock,
+            every_s=1.0,
+            coalesce_s=0.1,
+            pressure=lambda: self.waiting,
+            told=lambda report, seconds: self.told.append(report),
+            turned=self._turned,
+        )
+
+    def _tick(self, tx: Any, now_ms: int, context: Any) -> TickReport:
+        if self.breaks is not None:
+            raise self.breaks
+        self.ticks.append(now_ms)
+        return TickReport({"findings": 1}, now_ms + self.wake_in_ms)
+
+    def _turned(self) -> None:
+        self.turned += 1
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def test_a_turn_ticks_with_one_now_and_tells_what_it_did(stage: Stage) -> None:
+    assert stage.decider._turn() == pytest.approx(1.0)
+    assert stage.ticks == [stage.clock.now_ms()]
+    assert stage.told[0].counts == {"findings": 1}
+    assert (stage.turned, stage.decider.holds_lease) == (1, True)
+
+
+def test_the_next_turn_comes_when_the_tick_asks_for_it_and_never_later_than_the_period(stage: Stage) -> None:
+    stage.wake_in_ms = 250
+    assert stage.decider._turn() == pytest.approx(0.25)
+    stage.wake_in_ms = 60_000
+    assert stage.decider._turn() == pytest.approx(1.0)
+    stage.wake_in_ms = -500
+    assert stage.decider._turn() == pytest.approx(0.01)
+
+
+def test_a_tick_that_breaks_feeds_no_watchdog_and_the_next_one_is_tried(stage: Stage) -> None:
+    stage.breaks = RuntimeError("bug")
+    assert stage.decider._turn() == 1.0
+    assert (stage.decider.failures, stage.turned, stage.decider.last_turn_ms) == (1, 0, None)
+    stage.breaks = None
+    stage.decider._turn()
+    assert (stage.turned, len(stage.ticks)) == (1, 1)
+
+
+def test_who_lost_the_lease_decides_nothing(stage: Stage) -> None:
+    """Another holder's term stands in the row: the check inside the transaction finds it."""
+    stage.decider._turn()
+    Lease(stage.store, "other", 10.0, is_alone=True).try_hold(0)
+    assert stage.decider._turn() == 0.0
+    assert len(stage.ticks) == 1
+
+
+def test_under_pressure_the_bites_shrink_and_grow_again_afterwards(stage: Stage) -> None:
+    whole = stage.context.limits.findings
+    stage.waiting = 5
+    for _ in range(20):
+        stage.decider._turn()
+    assert stage.context.limits.findings == BITE_MIN
+    assert stage.decider._is_pressed
+    stage.waiting = 0
+    for _ in range(20):
+        stage.decider._turn()
+    assert stage.context.limits.findings == whole
+
+
+def test_stopping_gives_the_lease_back(stage: Stage) -> None:
+    stage.decider._turn()
+    stage.decider.stop()
+    assert not stage.store.write(lambda tx: stage.lease.still_held(tx, 1))
+
+
+def test_chores_run_on_their_own_time_and_one_that_breaks_stops_no_other() -> None:
+    clock, done = FixedClock(), []
+
+    def bad() -> None:
+        done.append("bad")
+        raise RuntimeError("bug")
+
+    chores = Chores([Chore("bad", 1.0, bad), Chore("good", 2.0, lambda: done.append("good"))], clock)
+    for _ in range(5):
+        chores.run_due()
+        clock.advance(1000)
+    assert done == ["bad", "good", "bad", "bad", "good", "bad", "bad", "good"]
+    assert chores.chores[0].failures == 5
