@@ -1,0 +1,48 @@
+"""The table of docs/benchmarks.md: what, figure, budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One measured thing."""
+
+    what: str
+    figure: str
+    budget: str
+    note: str = ""
+
+
+def render(rows: Sequence[Row], command: str, date: str) -> str:
+    """Markdown: machine, command, figures."""
+    lines = [
+        f"Machine: {machine()}. Command: `{command}`. Date: {date}.",
+        "",
+        "| what | figure | budget | note |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {row.what} | {row.figure} | {row.budget} | {row.note} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def machine() -> str:
+    """Processor, cores, memory, kernel, Python."""
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    memory_kib = int(Path("/proc/meminfo").read_text().split()[1])
+    return (
+        f"{cpu}, {os.cpu_count()} cores, {memory_kib / 1024 / 1024:.0f} GiB, kernel {platform.release()}, "
+        f"Python {platform.python_version()}"
+    )
