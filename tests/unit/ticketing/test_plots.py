@@ -64,4 +64,6 @@ def test_a_long_series_is_folded_and_keeps_its_spike():
 
 @pytest.mark.parametrize("value", [0.0, -5.0, 1e12, 0.0004])
 def test_any_level_line_can_be_drawn(value):
-    ET.fromstring(_draw([[NOW_MS, value], [NOW_MS + 1, value]]))
+    svg = _draw([[NOW_MS, value], [NOW_MS + 1, value]])
+    assert ET.fromstring(svg).tag.endswith("svg")
+    assert "nan" not in svg.lower() and "inf" not in svg.lower()

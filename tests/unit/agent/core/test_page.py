@@ -95,7 +95,10 @@ def test_where_no_agent_works_there_is_no_status(tmp_path):
 def test_a_socket_file_left_by_a_killed_agent_is_replaced(tmp_path):
     first = file_listener(tmp_path)
     first.close()
-    file_listener(tmp_path).close()
+    made = Page([file_listener(tmp_path)])
+    made.show("/status", b"{}", JSON)
+    assert ask_status(tmp_path) == b"{}"
+    made.close()
 
 
 def test_a_state_folder_with_a_very_long_name_has_a_status_socket_too(tmp_path):

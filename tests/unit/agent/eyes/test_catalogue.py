@@ -42,7 +42,7 @@ def test_every_producer_in_the_agent_exists() -> None:
 
 def test_a_baseline_is_plain_json() -> None:
     for signal in SIGNALS:
-        json.dumps(signal.baseline)
+        assert json.loads(json.dumps(signal.baseline)) == signal.baseline, signal.name
 
 
 def test_metric_names_are_unique_snake_case_in_base_units() -> None:

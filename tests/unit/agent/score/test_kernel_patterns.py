@@ -130,7 +130,8 @@ def test_any_text_is_a_line(text: str) -> None:
 @settings(max_examples=100, deadline=None, database=None)
 @given(st.sampled_from(ROWS), st.integers(0, 120), st.text(max_size=20))
 def test_a_damaged_line_is_a_line(row, at: int, piece: str) -> None:  # type: ignore[no-untyped-def]
-    classify(row.sample[:at] + piece + row.sample[at:])
+    found = classify(row.sample[:at] + piece + row.sample[at:])
+    assert found is None or found.id
 
 
 def test_a_hostile_line_costs_no_time() -> None:
