@@ -154,6 +154,7 @@ class Collector:
             reports_per_host_s=bounds.reports_per_host_s,
             absurd_clock_ms=round(bounds.absurd_clock_s * 1000),
             clone_quiet_ms=round(bounds.clone_quiet_s * 1000),
+            vitals_every_ms=round(bounds.vitals_every_s * 1000),
         )
         terms, default = self._terms, Terms()
         return Intake(

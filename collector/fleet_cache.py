@@ -68,6 +68,7 @@ class HostEntry:
         "run_id",
         "stream",
         "token_hash",
+        "vitals_at_ms",
         "window_count",
         "window_s",
     )
@@ -87,6 +88,8 @@ class HostEntry:
         self.clone_seen_at_ms: int | None = None
         self.adopt_until_ms = 0
         """Until then every reply asks the store for findings of a lost stream; 0 = nothing to adopt."""
+        self.vitals_at_ms = 0
+        """When a heartbeat's vitals were last kept (collector.vitals)."""
         self.window_s = 0
         self.window_count = 0
 

@@ -32,6 +32,7 @@ from collector.fleet_cache import FleetCache, HostEntry, Sight
 from collector.intake_answers import BAD_TOKEN, NO_TOKEN, RETIRED, TOO_MANY, Rejected
 from collector.intake_bounds import body_fault, fault_of
 from collector.store.engine import after_commit, after_undo
+from collector.vitals import EVERY_MS, Block, Keeping, write_blocks
 from ticketing.model import FAMILIES, Reason
 
 ADOPT_FOR_MS = 60_000
@@ -58,6 +59,7 @@ class Limits:
     reports_per_host_s: int = 50
     absurd_clock_ms: int = 60_000
     clone_quiet_ms: int = 600_000
+    vitals_every_ms: int = EVERY_MS
 
 
 class Accepted:
@@ -101,6 +103,8 @@ class Intake:
         self._pending: dict[str, rows.Newest] = {}
         self.clocks = ClockFold()
         """What the reports' clocks say; written with the heartbeats."""
+        self.vitals = Keeping(self.limits.vitals_every_ms)
+        """The short memory of vitals; written with the heartbeats too."""
         self.counts: collections.Counter[str] = collections.Counter()
         """Reports by result (ok or the error's code)."""
         self.finding_counts: collections.Counter[str] = collections.Counter()
@@ -180,12 +184,16 @@ class Intake:
             if len(folds) > ROWS_MAX:
                 self.clocks.again(folds[ROWS_MAX:])
                 del folds[ROWS_MAX:]
+            blocks = self.vitals.due(now_ms) if most is None else []
         if pending:
             after_undo(tx, lambda: self._note_again(pending))
             rows.write_newest(tx, list(pending.values()))
         if folds:
             after_undo(tx, lambda: self._fold_again(folds))
             write_folds(tx, folds, now_ms)
+        if blocks:
+            after_undo(tx, lambda: self._keep_again(blocks))
+            write_blocks(tx, blocks, now_ms)
         return len(pending)
 
     def own_clocks(self, wall_ms: int, mono_ms: int) -> None:
@@ -196,6 +204,10 @@ class Intake:
     def _fold_again(self, folds: list[Fold]) -> None:
         with self._lock:
             self.clocks.again(folds)
+
+    def _keep_again(self, blocks: list[Block]) -> None:
+        with self._lock:
+            self.vitals.again(blocks)
 
     def pending(self) -> int:
         """Hosts whose newest heartbeat is not written yet."""
@@ -264,6 +276,7 @@ class Intake:
                 newest.clone_seen_at_ms = entry.clone_seen_at_ms
             else:
                 self.clocks.take(entry.id, report, received)
+                self.vitals.take(entry, report.vitals, received)
             before = self._pending.get(entry.id)
             if before is not None:
                 newest.keep_from(before)

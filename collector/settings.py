@@ -145,6 +145,12 @@ class IntakeSettings:
         min=60,
         max=86_400,
     )
+    vitals_every_s: Duration = setting(
+        Duration(30.0),
+        help="one point of a host's vitals is kept this often, for the plots of silent hosts",
+        min=1,
+        max=300,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,6 +286,9 @@ class Retention:
     login_failures: Duration = setting(Duration(DAY_S), help="failed log-ins, after the last one", min=3600)
     observations: Duration = setting(
         Duration(90 * DAY_S), help="what providers, operators and vantages said", min=3600
+    )
+    vitals: Duration = setting(
+        Duration(1800.0), help="the short memory of vitals, for the plots of silent hosts", min=900, max=DAY_S
     )
     judgements: Duration = setting(Duration(400 * DAY_S), help="facts behind verdicts", min=3600)
     audit: Duration = setting(Duration(400 * DAY_S), help="who did what", min=3600)

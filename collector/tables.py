@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+)
 
 from ticketing.tables import Id, Instant, metadata
 
@@ -177,6 +189,18 @@ Index(
     observations.c.vantage,
     observations.c.at_ms,
 )
+
+vitals = Table(
+    "vitals",
+    metadata,
+    # The last minutes of all hosts' vitals, many hosts packed into one row (collector.vitals).
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("block", Integer, nullable=False),
+    Column("at_ms", Instant, nullable=False, index=True),  # when it was written, the collector's clock
+    Column("form", String(16), nullable=False),  # which list of vitals the numbers follow
+    Column("points", LargeBinary, nullable=False),
+)
+Index("ix_vitals_block", vitals.c.block, vitals.c.at_ms)
 
 own_state = Table(
     "own_state",

@@ -94,6 +94,8 @@ listen:
   port: {ports.collector}
 tick:
   resolve_after_s: {resolve_after}
+intake:
+  vitals_every_s: 5 s
 """
 
 

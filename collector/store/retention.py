@@ -20,6 +20,7 @@ from collector.tables import (
     probes,
     services,
     streams,
+    vitals,
 )
 from ticketing.tables import (
     audit,
@@ -138,6 +139,10 @@ def _observations(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     return _simple(observations, and_(observations.c.received_at_ms < before_ms, is_replaced), tx, batch)
 
 
+def _vitals(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
+    return _simple(vitals, vitals.c.at_ms < before_ms, tx, batch)
+
+
 def _audit(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     return _simple(audit, audit.c.at_ms < before_ms, tx, batch)
 
@@ -196,6 +201,7 @@ _RULES = (
     ("streams", _streams),
     ("judgements", _judgements),
     ("observations", _observations),
+    ("vitals", _vitals),
     ("tickets", _tickets),
     ("contracts", _contracts),
     ("hosts", _hosts),

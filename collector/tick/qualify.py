@@ -34,7 +34,7 @@ from collector.tick.problems import (
     write_open,
 )
 from collector.tick.rows import SILENCE_STREAM, chunks
-from collector.tick.ticket import Desk, Placed, pass_evidence
+from collector.tick.ticket import Desk, Placed
 from config.log import fields
 from ticketing.contracts import Book
 from ticketing.model import SEVERITIES, Reason, Verdict
@@ -280,7 +280,7 @@ class _Judge:
                 for row in problem.rows
                 if row.kind != "closed" and row.body.get("evidence")
             ]
-            pass_evidence(self.tx, placed.ticket_id, bodies[-3:], self.now_ms)
+            self.desk.pass_evidence(placed.ticket_id, bodies[-3:])
         self.report.count(f"problems_{placed.outcome}")
 
     def _settle_over(self, problem: Problem) -> None:
@@ -302,7 +302,7 @@ class _Judge:
                 row.outcome = "resolved" if row.kind == "closed" else "joined"
         if ticket_id is not None:
             bodies = [(_held_of(row), row.body) for row in problem.rows if row.body.get("evidence")]
-            pass_evidence(self.tx, ticket_id, bodies[-3:], self.now_ms)
+            self.desk.pass_evidence(ticket_id, bodies[-3:])
         self.report.count("problems_over")
 
     def _learn_from_past(self, problem: Problem, ticket_id: int) -> None:

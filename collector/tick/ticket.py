@@ -16,10 +16,14 @@ from collector.qualify.case import Case, Held, as_number
 from collector.qualify.recorded import scenario_of
 from collector.qualify.subjects import OpenProblem, may_join, stem
 from collector.tables import judgements
+from collector.vitals import WINDOW_MS, Series, series_of
 from ticketing import intake, opening
 from ticketing.contracts import Book
 from ticketing.model import SEVERITIES, Confidence, Reason, Verdict
 from ticketing.tables import tickets
+
+PLOTTED_MAX = 40
+"""Hosts whose vitals one tick reads for a plot: an outage of hundreds is told by its first."""
 
 FULL_PCT = 95.0
 """A file system this full explains what fails on it."""
@@ -46,6 +50,8 @@ class Desk:
     now_ms: int
     problems: dict[str, list[OpenProblem]] = dataclasses.field(default_factory=dict)
     rows: dict[int, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    plotted: int = 0
+    """Hosts whose vitals were read for a plot."""
 
     def learn(
         self, host_ids: Sequence[str], stems: Mapping[int, frozenset[str]], outside: frozenset[int]
@@ -240,6 +246,40 @@ class Desk:
             record_judgement(self.tx, ticket_id, self.now_ms, wide, case)
         return Placed("joined", ticket_id, why)
 
+    def pass_evidence(self, ticket_id: int, found: Iterable[tuple[Held, Mapping[str, Any]]]) -> None:
+        """Hand each finding's evidence (series, log lines, top processes) to its ticket.
+
+        What the collector saw of a host brings no series; the last minutes of the host's vitals stand in for them.
+        """
+        for finding, body in found:
+            evidence = body.get("evidence")
+            if not isinstance(evidence, Mapping) or not any(
+                evidence.get(part) for part in ("series", "log", "top", "notes")
+            ):
+                continue
+            told = {
+                "host": finding.host_id,
+                "rule": finding.rule,
+                "subject": finding.subject,
+                "family": finding.family,
+                "at_ms": finding.at_ms,
+                "facts": body.get("facts") or {},
+                "top": evidence.get("top") or [],
+                "log": evidence.get("log") or [],
+                "series": evidence.get("series") or {},
+                "notes": evidence.get("notes") or {},
+            }
+            if finding.is_outside and not told["series"]:
+                told["series"] = self._vitals_before(finding)
+                told["is_from_vitals"] = bool(told["series"])
+            intake.add_evidence(self.tx, ticket_id, told, self.now_ms)
+
+    def _vitals_before(self, finding: Held) -> Series:
+        if self.plotted >= PLOTTED_MAX:
+            return {}
+        self.plotted += 1
+        return series_of(self.tx, finding.host_id, finding.at_ms - WINDOW_MS, self.now_ms)
+
     def _refresh(self, ticket_id: int) -> None:
         row = self.tx.execute(select(tickets).where(tickets.c.id == ticket_id)).mappings().first()
         if row is not None:
@@ -265,32 +305,3 @@ def record_judgement(tx: Connection, ticket_id: int, now_ms: int, verdict: Verdi
             ticket_id=ticket_id, at_ms=now_ms, verdict=verdict.to_dict(), case=scenario_of(case, verdict)
         )
     )
-
-
-def pass_evidence(
-    tx: Connection, ticket_id: int, held: Iterable[tuple[Held, Mapping[str, Any]]], now_ms: int
-) -> None:
-    """Hand each finding's evidence (series, log lines, top processes) to its ticket."""
-    for finding, body in held:
-        evidence = body.get("evidence")
-        if not isinstance(evidence, Mapping) or not any(
-            evidence.get(part) for part in ("series", "log", "top", "notes")
-        ):
-            continue
-        intake.add_evidence(
-            tx,
-            ticket_id,
-            {
-                "host": finding.host_id,
-                "rule": finding.rule,
-                "subject": finding.subject,
-                "family": finding.family,
-                "at_ms": finding.at_ms,
-                "facts": body.get("facts") or {},
-                "top": evidence.get("top") or [],
-                "log": evidence.get("log") or [],
-                "series": evidence.get("series") or {},
-                "notes": evidence.get("notes") or {},
-            },
-            now_ms,
-        )

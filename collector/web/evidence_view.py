@@ -21,6 +21,9 @@ MAX_LOG = 60
 MAX_NOTES = 20
 MAX_TEXT = 600
 
+UNSAID = ("count", "ratio", "bits", "number")
+"""Units that the number itself says."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Process:
@@ -60,6 +63,8 @@ class EvidenceView:
     top: Sequence[Process]
     log: Sequence[LogLine]
     notes: Sequence[tuple[str, str]]
+    is_from_vitals: bool = False
+    """The plots are of the heartbeats that the collector kept, since the host itself sent none."""
 
 
 def newest(events: Iterable[EventView]) -> Mapping[str, Any]:
@@ -68,6 +73,8 @@ def newest(events: Iterable[EventView]) -> Mapping[str, Any]:
     for event in reversed([e for e in events if e.kind == "evidence"]):
         for part in ("facts", "top", "log", "series", "notes"):
             if event.body.get(part):
+                if part == "series" and part not in merged:
+                    merged["is_from_vitals"] = bool(event.body.get("is_from_vitals"))
                 merged.setdefault(part, event.body[part])
         if any(event.body.get(part) for part in ("facts", "series")):
             for part in ("host", "subject", "at_ms"):
@@ -89,6 +96,7 @@ def evidence_view(words: Texts, body: Mapping[str, Any], mark_ms: int) -> Eviden
         notes=[
             (str(name), _plain(note)) for name, note in list((body.get("notes") or {}).items())[:MAX_NOTES]
         ],
+        is_from_vitals=bool(body.get("is_from_vitals")),
     )
 
 
@@ -111,7 +119,7 @@ def signal_value(words: Texts, signal: str, value: Value, unit: str = "") -> str
         unit_key = f"web.unit.{unit}"
         if unit_key in words:
             unit = words.get(unit_key)
-        return f"{shown} {unit}" if unit and unit not in ("count", "ratio", "bits", "number") else shown
+        return f"{shown} {unit}" if unit and unit not in UNSAID else shown
     return _plain(value)
 
 
@@ -121,6 +129,7 @@ def _plots(words: Texts, series: Mapping[str, Any], mark_ms: int) -> list[tuple[
         known = catalogue.BY_NAME.get(name.partition("|")[0])
         unit = known.unit if known else ""
         unit = words.get(f"web.unit.{unit}") if f"web.unit.{unit}" in words else unit
+        unit = "" if unit in UNSAID else unit
         title = meaning(words, name)
         svg = plots.svg(
             points, mark_ms=mark_ms, unit=unit, title=title, language=words.language, zone=words.zone

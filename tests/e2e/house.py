@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,7 @@ class House:
         self._words = ["--free-ports", *(["--quick"] if is_quick else [])]
         self._process: subprocess.Popen[bytes] | None = None
         self._tokens: dict[str, str] = {}
+        self._browser: urllib.request.OpenerDirector | None = None
 
     def start(self) -> None:
         """Start everything, and wait until the host's first report is in."""
@@ -90,6 +93,23 @@ class House:
         )
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
+
+    def page(self, path: str) -> str:
+        """A page of the desk, as the person of this run sees it in a browser."""
+        site = f"http://127.0.0.1:{self.running['ports']['collector']}"
+        if self._browser is None:
+            self._browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+            with self._browser.open(f"{site}/login", timeout=20) as answer:
+                fields = dict(
+                    re.findall(r'name="(_csrf\w*|csrf\w*)" value="([^"]*)"', answer.read().decode())
+                )
+            login, password = re.findall(
+                r"Log-in +(\S+) +password (\S+)", (self.state.parent / "household.log").read_text()
+            )[-1]
+            sent = urllib.parse.urlencode({**fields, "login": login, "password": password}).encode()
+            self._browser.open(f"{site}/login", sent, timeout=20).close()
+        with self._browser.open(site + path, timeout=20) as answer:
+            return answer.read().decode()
 
     def host(self) -> dict[str, Any]:
         """This machine as the desk shows it."""

@@ -48,6 +48,17 @@ def _assert_is_a_whole_ticket(house: House, ticket: dict[str, Any], cause: str) 
             assert words and not KEY.fullmatch(words), f"untranslated: {words!r}"
             assert re.search(letters, words.lower()), f"in the wrong language: {words!r}"
     assert not any(re.search("[а-яіїєґ]", r["text"].lower()) for r in english["reasons"])
+    _assert_is_drawn(house, ticket)
+
+
+def _assert_is_drawn(house: House, ticket: dict[str, Any]) -> None:
+    """The series around the moment, as a plot with the moment marked."""
+    series = ticket["evidence"]["series"]
+    assert series, "no series around the moment"
+    assert all(len(line) >= 2 for line in series.values())
+    assert min(at for line in series.values() for at, _ in line) < ticket["began_at_ms"]
+    drawn = re.findall(r'<svg class="plot".*?</svg>', house.page(f"/tickets/{ticket['id']}"), re.DOTALL)
+    assert drawn and all('class="plot-mark"' in plot for plot in drawn)
 
 
 def test_a_full_file_system_gives_a_ticket_that_resolves_by_itself(house: House) -> None:
@@ -55,7 +66,6 @@ def test_a_full_file_system_gives_a_ticket_that_resolves_by_itself(house: House)
     ticket = wait_for("a ticket about the disk", 60, lambda: house.open_tickets().get("fs_space"))
     _assert_is_a_whole_ticket(house, ticket, "os.disk_full")
     assert "/small" in ticket["summary"]
-    assert ticket["evidence"]["series"], "no series around the moment"
     assert ticket["began_at_ms"] < ticket["created_at_ms"], "the outage counts from when it began"
     house.heal()
     _assert_resolves(house, ticket)

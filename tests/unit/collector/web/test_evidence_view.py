@@ -1,0 +1,47 @@
+"""What a ticket's page makes of its evidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from collector.web.evidence_view import evidence_view, newest
+from ticketing.queries import EventView
+from ticketing.texts import texts
+
+pytestmark = pytest.mark.collector
+
+T0 = 1_767_225_600_000
+VITALS = {"load.per_cpu": [[T0 - 60_000, 1.015], [T0 - 30_000, 2.0]]}
+OWN = {"fs.used_pct": [[T0 - 60_000, 90.0], [T0, 99.0]]}
+
+
+def event(id: int, **body: Any) -> EventView:
+    return EventView(id, T0 + id, "machine", "evidence", False, body)
+
+
+@pytest.mark.parametrize("language", ["uk", "en"])
+def test_a_plot_of_kept_heartbeats_is_drawn_with_the_moment_marked_and_says_whose_it_is(
+    language: str,
+) -> None:
+    body = newest([event(1, host="a1", at_ms=T0, series=VITALS, is_from_vitals=True)])
+    view = evidence_view(texts(language), body, T0)
+    assert view is not None and view.is_from_vitals
+    ((_, drawing),) = view.plots
+    assert 'class="plot-mark"' in drawing
+    assert "ratio" not in drawing, "a load has no unit to show"
+
+
+def test_the_agent_s_own_series_that_come_later_take_the_place_of_the_heartbeats() -> None:
+    events = [event(1, host="a1", series=VITALS, is_from_vitals=True), event(2, host="a1", series=OWN)]
+    body = newest(events)
+    assert body["series"] == OWN
+    assert not body["is_from_vitals"]
+
+
+def test_later_evidence_without_series_leaves_the_plots_of_the_heartbeats() -> None:
+    body = newest(
+        [event(1, host="a1", series=VITALS, is_from_vitals=True), event(2, notes={"probe.ssh": "ok"})]
+    )
+    assert body["series"] == VITALS and body["is_from_vitals"]
