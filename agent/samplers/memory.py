@@ -29,7 +29,10 @@ class Memory:
         self._before: Optional[Dict[str, int]] = None
         self._before_ms = 0
         self._kills_at_start: Optional[int] = None
-        self._lacks = platform.lacks(host or platform.detect(root), ("psi.mem_full60",))
+        host = host or platform.detect(root)
+        self._lacks = platform.lacks(host, ("psi.mem_full60",))
+        self._has_own_balloon = host.machine != "vmware"
+        """VMware's balloon is told by its tools (samplers.virtual)."""
 
     def lacks(self) -> Dict[str, str]:
         return dict(self._lacks)
@@ -54,7 +57,8 @@ class Memory:
         return batch.samples
 
     def _sweep_vmstat(self, batch: Batch, mono_ms: int) -> None:
-        signals = ("swap.out_mbps", "vm.majfault_ps", "vm.oom_kills", "mem.balloon_mb")
+        signals = ["swap.out_mbps", "vm.majfault_ps", "vm.oom_kills"]
+        signals += ["mem.balloon_mb"] if self._has_own_balloon else []
         try:
             now = parse_counters(read(self._vmstat))
         except (OSError, ParseError) as error:
@@ -75,6 +79,8 @@ class Memory:
             batch.add("vm.oom_kills", now["oom_kill"] - self._kills_at_start)
         else:
             self._lacks["vm.oom_kills"] = "this kernel (before 4.13) does not count them: see its log"
+        if not self._has_own_balloon:
+            return
         if "balloon_inflate" in now:
             held = now["balloon_inflate"] - now.get("balloon_deflate", 0)
             batch.add("mem.balloon_mb", max(0, held) * PAGE_BYTES / MIB)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from typing import Dict, List, Optional
 
 from agent.samplers.base import MIB, Batch, read_or_none
 from agent.samplers.processes import PAGE_BYTES
+from agent.signals.parsers.error import ParseError
+from agent.signals.parsers.numbers import parse_statm
 from agent.signals.sample import Sample
 
 
@@ -33,9 +36,8 @@ class Own:
         minutes, self._before_ms = (mono_ms - self._before_ms) / 60_000.0, mono_ms
         if before is not None and minutes > 0:
             batch.add("agent.cpu_ms", max(0.0, used - before) * 1000.0 / minutes)
-        statm = (read_or_none("/proc/self/statm") or "").split()
-        if len(statm) > 1 and statm[1].isdigit():
-            batch.add("agent.rss_mb", int(statm[1]) * PAGE_BYTES / MIB)
+        with contextlib.suppress(ParseError):
+            batch.add("agent.rss_mb", parse_statm(read_or_none("/proc/self/statm") or "") * PAGE_BYTES / MIB)
         for signal, folder in (("agent.threads", "/proc/self/task"), ("agent.fds", "/proc/self/fd")):
             try:
                 batch.add(signal, sum(1 for _ in os.scandir(folder)))

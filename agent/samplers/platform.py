@@ -115,8 +115,17 @@ def lacks(host: Platform, signals: Iterable[str]) -> Dict[str, str]:
     return {signal: known[signal] for signal in signals if signal in known}
 
 
+HARDWARE = ("hw.edac_ce_h", "hw.edac_ue", "hw.therm_ps", "cpu.mhz_pct", "hw.sel", "boot.restart_cause")
+"""What only the machine itself can show, and never a guest of it."""
+
+
 def _lacks(host: Platform) -> Dict[str, str]:
     found: Dict[str, str] = {}
+    if host.machine != "bare-metal":
+        found.update(
+            dict.fromkeys(HARDWARE, f"virtual machine ({host.machine}): the node's hardware is not shown")
+        )
+        found["hw.raid"] = f"virtual machine ({host.machine}): a controller is the node's"
     if host.machine == "bare-metal":
         found["cpu.steal_pct"] = "bare metal: nobody can steal"
     elif host.machine == "vmware" and not _has_vmware_steal(host.kernel):
@@ -125,6 +134,11 @@ def _lacks(host: Platform) -> Dict[str, str]:
         found["cpu.steal_pct"] = f"{host.machine} tells no steal"
     if host.container:
         view = f"container ({host.container}): shows the node, not us"
+        found.update(
+            dict.fromkeys((*HARDWARE, "hw.raid"), f"container ({host.container}): hardware is the node's")
+        )
+        found["boot.fs_recovery"] = f"container ({host.container}): the kernel's log is the node's"
+        found["boot.pstore"] = f"container ({host.container}): a panic is the node's"
         for signal in (
             "disk.await_ms",
             "disk.iops",

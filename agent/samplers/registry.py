@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, List, Optional
 
 from agent.samplers import platform
 from agent.samplers.base import LoopNotes, Sampler
+from agent.samplers.controller import Controller
 from agent.samplers.cpu import Cpu
 from agent.samplers.disk import Disk
+from agent.samplers.drives import Drives
 from agent.samplers.filesystems import Filesystems
+from agent.samplers.hardware import Hardware
 from agent.samplers.kernel_log import KernelLog
 from agent.samplers.memory import Memory
 from agent.samplers.network import Network
@@ -19,6 +22,7 @@ from agent.samplers.processes import Processes
 from agent.samplers.sockets import Sockets
 from agent.samplers.timekeeping import Timekeeping
 from agent.samplers.units import Units
+from agent.samplers.virtual import Virtual
 from agent.samplers.watching import Checks
 
 if TYPE_CHECKING:
@@ -45,6 +49,10 @@ def make_samplers(
         Timekeeping(root),
         KernelLog(root, settings.state_dir / "kernel_log" if notes is not None else None, host),
         Operators(root),
+        Hardware(root, host),
+        Drives(root, host),
+        Controller(root, settings.state_dir / "sel" if notes is not None else None, host),
+        Virtual(root, host),
         Own(),
     ]
     if settings.checks:

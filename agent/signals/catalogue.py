@@ -52,6 +52,10 @@ _PROC = "agent.samplers.processes.Processes"
 _KERNEL_LOG = "agent.samplers.kernel_log.KernelLog"
 _CLOCK = "agent.samplers.timekeeping.Timekeeping"
 _OWN = "agent.samplers.own.Own"
+_HARDWARE = "agent.samplers.hardware.Hardware"
+_DRIVES = "agent.samplers.drives.Drives"
+_CONTROLLER = "agent.samplers.controller.Controller"
+_VIRTUAL = "agent.samplers.virtual.Virtual"
 _CHECKS = "agent.samplers.watching.Checks"
 _DAEMON = "agent.daemon"
 _PROBES = "collector.probes"
@@ -85,6 +89,9 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     ("agent.sampler_stuck", "flag",
      "a sampler took longer than its deadline and was left alone; subject = the sampler",
      "flag", False, _DAEMON),
+    ("agent.reader_hung", "flag",
+     "a root-only reader did not end within 20 s; subject = its question (smart sda, sel, domains)",
+     "flag", False, _DRIVES),
     ("agent.settings_refused", "flag",
      "the last settings, from the file or the collector, were refused",
      "flag", False, _DAEMON),
@@ -109,7 +116,7 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     ("cpu.softirq_pct", "%", "CPU time in soft interrupts (packets)", "gauge", 0.5, _CPU),
     ("cpu.online", "count", "online CPUs", "gauge", 4, _CPU),
     ("cpu.spin_score", "ratio", "calibrated spin probe: work per wall-clock ms / own 7-day median", "gauge", 1.0, ""),
-    ("cpu.mhz_pct", "%", "mean frequency / base frequency (bare metal)", "gauge", 100, ""),
+    ("cpu.mhz_pct", "%", "mean frequency / base frequency (bare metal)", "gauge", 100, _HARDWARE),
     ("load.per_cpu", "ratio", "load of one minute / online CPUs", "gauge", 0.2, _CPU),
     ("sched.runq_per_cpu", "ratio",
      "tasks that run or want to run, the reader not counted / online CPUs",
@@ -122,6 +129,7 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     ("mem.total_mb", "MiB", "MemTotal", "gauge", 8000, _MEMORY),
     ("mem.avail_pct", "%", "MemAvailable / MemTotal", "gauge", 55, _MEMORY),
     ("mem.balloon_mb", "MiB", "net pages held by the balloon driver", "gauge", 0, _MEMORY),
+    ("mem.hypervisor_swap_mb", "MiB", "memory of this guest that the hypervisor has swapped out (VMware)", "gauge", 0, _VIRTUAL),
     ("mem.corrupted_kb", "kB", "memory that the hardware gave up (HardwareCorrupted)", "gauge", 0, _MEMORY),
     ("mem.top_rss", "text", "largest process: name=MiB", "word", "none", _PROC),
     ("swap.out_mbps", "MiB/s", "written to swap", "rate", 0, _MEMORY),
@@ -206,19 +214,19 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     # Hardware and the layer below.
     ("hw.smart", "map",
      "raw values of five SMART attributes",
-     "map", {"5": 0, "187": 0, "188": 0, "197": 0, "198": 0}, ""),
-    ("hw.smart_health", "PASSED|FAILED|na", "the drive's own verdict", "word", "PASSED", ""),
-    ("hw.nvme_cw", "bits", "NVMe critical warning", "gauge", 0, ""),
+     "map", {"5": 0, "187": 0, "188": 0, "197": 0, "198": 0}, _DRIVES),
+    ("hw.smart_health", "PASSED|FAILED|na", "the drive's own verdict", "word", "PASSED", _DRIVES),
+    ("hw.nvme_cw", "bits", "NVMe critical warning", "gauge", 0, _DRIVES),
     ("hw.md", "ok|degraded|rebuilding|inactive", "software RAID", "word", "ok", _DISK),
     ("hw.raid", "optimal|degraded|failed|na", "hardware RAID", "word", "na", ""),
-    ("hw.edac_ce_h", "1/h", "corrected memory errors", "rate", 0, ""),
-    ("hw.edac_ue", "count", "uncorrectable memory errors", "gauge", 0, ""),
-    ("hw.therm_ps", "1/s", "thermal throttling events", "rate", 0, ""),
-    ("hw.sel", "text", "IPMI SEL entry", "event", "", ""),
-    ("virt.dom", "map", "libvirt domain -> state/reason (hypervisor host)", "map", {}, ""),
-    ("ubc.failcnt", "map", "user_beancounters resource -> failcnt delta per minute", "map", {}, ""),
-    ("ubc.limit_mb", "MiB", "physpages limit", "gauge", 4096, ""),
-    ("ubc.held_mb", "MiB", "physpages held", "gauge", 1800, ""),
+    ("hw.edac_ce_h", "1/h", "corrected memory errors", "rate", 0, _HARDWARE),
+    ("hw.edac_ue", "count", "uncorrectable memory errors", "gauge", 0, _HARDWARE),
+    ("hw.therm_ps", "1/s", "thermal throttling events", "rate", 0, _HARDWARE),
+    ("hw.sel", "text", "IPMI SEL entry", "event", "", _CONTROLLER),
+    ("virt.dom", "map", "libvirt domain -> state/reason (hypervisor host)", "map", {}, _VIRTUAL),
+    ("ubc.failcnt", "map", "user_beancounters resource -> failcnt delta per minute", "map", {}, _VIRTUAL),
+    ("ubc.limit_mb", "MiB", "physpages limit", "gauge", 4096, _VIRTUAL),
+    ("ubc.held_mb", "MiB", "physpages held", "gauge", 1800, _VIRTUAL),
     # What others say.
     ("prov.status", "ok|maintenance|incident", "provider status feed", "word", "ok", _PROVIDERS),
     ("prov.event", "text", "provider API or action log", "event", "", _PROVIDERS),
@@ -335,7 +343,17 @@ _METRICS: Dict[str, Metric] = {
     "net.conntrack_pct": _pct("conntrack_used"),
     "net.ports_pct": _pct("ephemeral_ports_used"),
     "net.tcp_established": _num("tcp_established"),
+    "agent.reader_hung": _num("agent_reader_hung", label="reader"),
+    "mem.hypervisor_swap_mb": _num("memory_hypervisor_swapped_bytes", MIB),
+    "cpu.mhz_pct": _pct("cpu_frequency"),
     "hw.md": _word("md_state", "device"),
+    "hw.smart_health": _word("smart_state", "device"),
+    "hw.nvme_cw": _num("nvme_critical_warning", label="device"),
+    "hw.edac_ce_h": _num("memory_corrected_errors_last_hour"),
+    "hw.edac_ue": _num("memory_uncorrected_errors"),
+    "hw.therm_ps": _num("thermal_throttles_per_second"),
+    "ubc.limit_mb": _num("container_memory_limit_bytes", MIB),
+    "ubc.held_mb": _num("container_memory_held_bytes", MIB),
     "kmsg.lost": _num("kernel_log_records_lost"),
     "svc.unit_failed": _num("unit_failed", label="unit"),
     "svc.restarts_h": _num("unit_restarts_last_hour", label="unit"),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from agent.samplers import hardware
 from agent.signals.parsers import (
     commands,
     diskstats,
@@ -131,14 +132,19 @@ def our_samples(root: Path) -> dict[str, float]:
     _disks(ours, text("proc/diskstats"))
     _arrays(ours, text("proc/mdstat"))
     _neighbours(ours, text("proc/net/arp"))
-    for path in sorted((root / "sys/devices/system/edac/mc").glob("mc[0-9]*")):
-        label = f'{{controller="{path.name[2:]}"}}'
-        ours[f"node_edac_correctable_errors_total{label}"] = numbers.parse_whole(
-            (path / "ce_count").read_text()
-        )
-        ours[f"node_edac_uncorrectable_errors_total{label}"] = numbers.parse_whole(
-            (path / "ue_count").read_text()
-        )
+    for name, (corrected, uncorrected) in hardware.memory_errors(root).items():
+        label = f'{{controller="{name[2:]}"}}'
+        ours[f"node_edac_correctable_errors_total{label}"] = corrected
+        ours[f"node_edac_uncorrectable_errors_total{label}"] = uncorrected
+    for name, count in hardware.throttles(root).items():
+        package, _, core = name.replace("package", "").partition(" core")
+        if core:
+            ours[f'node_cpu_core_throttles_total{{core="{core}",package="{package}"}}'] = count
+        else:
+            ours[f'node_cpu_package_throttles_total{{package="{package}"}}'] = count
+    for path in sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq")):
+        label = f'{{cpu="{path.parts[-3][3:]}"}}'
+        ours[f"node_cpu_scaling_frequency_hertz{label}"] = numbers.parse_whole(path.read_text()) * 1e3
     for path in sorted((root / "sys/class/net").glob("*/carrier")):
         if path.read_text().strip().isdigit():
             ours[f'node_network_carrier{{device="{path.parent.name}"}}'] = numbers.parse_whole(
@@ -259,6 +265,7 @@ _OWN: tuple[tuple[str, Parser], ...] = (
     ("net_netstat", keyed.parse_paired),
     ("pid_io", pid.parse_io),
     ("pid_stat", pid.parse_stat),
+    ("pid_statm", numbers.parse_statm),
     ("pid_stat_*", pid.parse_stat),
     ("pid_status", pid.parse_status_uid),
     ("stat", stat.parse_stat),
@@ -291,7 +298,6 @@ _UNTAKEN = {
     "buddyinfo": "no signal of the catalogue reads it",
     "interrupts": "no signal of the catalogue reads it: /proc/stat holds the sum",
     "net_tcp*": "not read: the kernel walks its whole table; sock_diag counts instead",
-    "pid_statm": "not read: /proc/PID/stat holds rss",
     "zoneinfo*": "no signal of the catalogue reads it",
     "ethtool--default*.out": "not run: /sys/class/net/*/speed and carrier",
     "swapon-*.out": "not run: /proc/swaps",

@@ -82,3 +82,11 @@ def parse_loadavg(text: str) -> tuple[float, float, float, int, int]:
         raise ParseError("expected three loads and a pair")
     running, _, total = fields[3].partition("/")
     return decimal(fields[0]), decimal(fields[1]), decimal(fields[2]), whole(running), whole(total)
+
+
+def parse_statm(text: str) -> int:
+    """/proc/PID/statm: resident pages."""
+    fields = text.split()
+    if len(fields) < 2:
+        raise ParseError("expected at least two numbers of pages")
+    return whole(fields[1])

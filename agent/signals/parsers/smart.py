@@ -39,6 +39,8 @@ class Drive(NamedTuple):
     """smartctl's own exit status, as bits."""
     notes: List[str]
     """What an engineer reads beside the verdict: counters above zero, past trouble in the drive's logs."""
+    is_asleep: bool = False
+    """It was left to sleep (``-n standby``), so nothing below its name was read."""
 
 
 def parse_smartctl(text: str) -> Drive:
@@ -94,7 +96,17 @@ def drive_of(document: Dict[str, Any]) -> Drive:
         media_errors=_int(nvme.get("media_errors")),
         exit_bits=[bit for bit in range(8) if status >> bit & 1],
         notes=_notes(document, attributes, raw, nvme),
+        is_asleep=verdict == "na" and bool(status >> BIT_NO_ANSWER & 1) and _says_asleep(document),
     )
+
+
+def _says_asleep(document: Dict[str, Any]) -> bool:
+    """smartctl 7.x writes it as a message; newer ones give the power mode as a field as well."""
+    if isinstance(document.get("power_mode"), dict):
+        return True
+    messages = [_dict(one).get("string") for one in _list(_dict(document.get("smartctl")).get("messages"))]
+    said = " ".join(text for text in messages if isinstance(text, str)).upper()
+    return "STANDBY" in said or "SLEEP" in said
 
 
 def _notes(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent.signals.parsers import (
     commands,
     diskstats,
+    firmware,
     keyed,
     logs,
     mdstat,
@@ -24,6 +25,7 @@ from agent.signals.parsers import (
     smart,
     stat,
     systemd,
+    virtual,
 )
 from agent.signals.parsers.error import ParseError
 
@@ -54,6 +56,7 @@ PARSERS: List[Tuple[Callable[[str], Any], str]] = [
     (numbers.parse_file_nr, "el9/pressure"),
     (numbers.parse_port_range, "el9/pressure"),
     (numbers.parse_cpu_list, "el9/pressure"),
+    (numbers.parse_statm, "el9/pressure"),
     (logs.parse_kmsg, "el9/pressure"),
     (logs.parse_journal, "el9/systemctl_show"),
     (logs.parse_cursor, "el9/systemctl_show"),
@@ -65,6 +68,11 @@ PARSERS: List[Tuple[Callable[[str], Any], str]] = [
     (commands.parse_uptime, "el9/pressure"),
     (commands.parse_mdadm, "el7/meminfo"),
     (smart.parse_smartctl, "el9/mdstat"),
+    (firmware.parse_sel, "hardware/sel_elist"),
+    (firmware.parse_restart_cause, "hardware/sel_elist"),
+    (virtual.parse_domstats, "hardware/domstats"),
+    (virtual.parse_beancounters, "hardware/user_beancounters"),
+    (virtual.parse_toolbox_mb, "hardware/domstats"),
 ]
 NAMES = [f"{parser.__module__.rsplit('.', 1)[-1]}.{parser.__name__}" for parser, _ in PARSERS]
 
