@@ -12,14 +12,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from typing import Callable, Deque, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Callable, Deque, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from agent.findings import Now, Usual, change_of, no_usual
+from agent.findings import Now, change_of, no_usual
 from agent.history import History
-from agent.signals.engine import RuleEngine
+from agent.signals.engine import RuleEngine, RuleEvent
 from agent.signals.rules import Rule
 from agent.signals.sample import Sample
 from agent.spool import Spool, SpoolFull
+from agent.usual import UsualHours
 from agent.wire import (
     GOODBYES,
     MAX_ACT_CHARS,
@@ -80,7 +81,7 @@ class AgentCore:
         *,
         units: Optional[Mapping[str, str]] = None,
         gather: Optional[Gather] = None,
-        usual: Usual = no_usual,
+        usual: Optional[UsualHours] = None,
     ) -> None:
         self.spool = spool
         self.identity = identity
@@ -90,7 +91,10 @@ class AgentCore:
         """Changes lost because neither disk nor memory had room."""
         self._units = dict(units or {})
         self._gather = gather
-        self._usual = usual
+        self.usual = usual
+        self._usual = usual.of if usual is not None else no_usual
+        self._told_usual: Dict[Tuple[str, str], Optional[bool]] = {}
+        """(rule, subject) of open findings -> whether they were told as usual."""
         self._held: Deque[FindingChange] = deque()
         self._pruned_ms = now.mono_ms
         self._told_lacks: Optional[Dict[str, str]] = None
@@ -108,13 +112,38 @@ class AgentCore:
         if now.mono_ms - self._pruned_ms >= PRUNE_EVERY_MS:
             self._pruned_ms = now.mono_ms
             self.history.prune(now.mono_ms)
-        for event in self.engine.judge(sound, now.mono_ms, source):
-            self._hold(
-                self._with_evidence(
-                    change_of(event, now, self.history, self.identity.boot_id, self._units, self._usual)
-                )
-            )
+        events = self.engine.judge(sound, now.mono_ms, source)
+        if self.usual is not None:
+            outside = self.usual.take(sound, now)
+            if outside:
+                self.history.record(outside)
+                events += self.engine.judge(outside, now.mono_ms, "usual")
+                events += self._turned_unusual(now, {(e.rule.name, e.subject) for e in events})
+        for event in events:
+            change = change_of(event, now, self.history, self.identity.boot_id, self._units, self._usual)
+            self._note_usual(event, change)
+            self._hold(self._with_evidence(change))
         return self.store_held()
+
+    def _note_usual(self, event: RuleEvent, change: FindingChange) -> None:
+        key = (event.rule.name, event.subject)
+        if event.kind == "closed":
+            self._told_usual.pop(key, None)
+        elif event.rule.signal in change.facts:
+            self._told_usual[key] = change.facts[event.rule.signal].as_usual
+
+    def _turned_unusual(self, now: Now, told: Set[Tuple[str, str]]) -> List[RuleEvent]:
+        """What was told as usual and outlasts or outgrows it, or the other way round, has changed: asked with each slot."""
+        events = []
+        for rule, subject, run in self.engine.open():
+            key = (rule.name, subject)
+            if key in told or key not in self._told_usual:
+                continue
+            value = self.history.value(rule.signal, subject)
+            _, as_usual = self._usual(rule.signal, subject, value, now.wall_ms)
+            if as_usual is not None and as_usual != self._told_usual[key]:
+                events.append(RuleEvent("changed", rule, subject, now.mono_ms, run.severity, value))
+        return events
 
     def _take_acts(self, samples: List[Sample], now: Now) -> None:
         """What people do is told to the collector as it happens: it explains findings that no rule here ties it to."""

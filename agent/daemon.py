@@ -30,6 +30,7 @@ from agent.settings import AgentSettings
 from agent.signals.sample import Sample
 from agent.spool import Spool
 from agent.sweeps import Sweeps
+from agent.usual import UsualHours
 from agent.wire import Evidence, FindingChange, Reply, to_json
 from config.clock import Clock
 from config.log import fields
@@ -64,6 +65,7 @@ class Daemon:
             LOG.warning("%s", note)
         from agent.signals.catalogue import UNITS
 
+        self.usual = UsualHours.open(settings.state_dir)
         now = self.now()
         identity = Identity(
             _version(), boot_id(root), secrets.token_hex(8), own_address(settings.collector.url)
@@ -75,6 +77,7 @@ class Daemon:
             now,
             units=UNITS,
             gather=self._gather if settings.evidence else None,
+            usual=self.usual,
         )
         self.notes = LoopNotes()
         self.sweeps = Sweeps(
@@ -138,6 +141,7 @@ class Daemon:
         self._send_if_due(now)
         self._feed(now)
         self._show(now)
+        self._keep_usual(now)
 
     def wait(self) -> None:
         """Until the next thing is due, a thread woke us, or a second has passed."""
@@ -174,6 +178,7 @@ class Daemon:
         now = self.now()
         self._take_sweeps(now)
         self.core.store_held()
+        self.usual.save()
         if self.sender is not None:
             self._say_goodbye(reason)
             self.sender.stop()
@@ -245,6 +250,12 @@ class Daemon:
                     reason=change.reason,
                 ),
             )
+
+    def _keep_usual(self, now: Now) -> None:
+        if self.usual.save_if_due(now.mono_ms) or self.usual.notes:
+            for note in self.usual.notes:
+                LOG.warning("%s", note)
+            self.usual.notes.clear()
 
     def _take_outcomes(self, now: Now) -> None:
         if self.sender is None:

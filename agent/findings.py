@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Mapping, NamedTuple, Optional
+from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from agent.history import History
 from agent.signals.engine import RuleEvent
@@ -12,8 +12,8 @@ from agent.wire import Fact, FindingChange, Value
 BEFORE_MS = 15 * 60_000
 MAX_FACT_CHARS = 400
 
-Usual = Callable[[str, str, int], Optional[float]]
-"""(signal, subject, wall ms) -> the weekly profile's median for that hour, where there is one."""
+Usual = Callable[[str, str, Value, int], Tuple[Optional[float], Optional[bool]]]
+"""(signal, subject, value, wall ms) -> the level of that hour by the weekly profile, and whether the value is as usual."""
 
 
 class Now(NamedTuple):
@@ -32,9 +32,9 @@ class Now(NamedTuple):
         return self.mono_ms - (self.wall_ms - wall_ms)
 
 
-def no_usual(signal: str, subject: str, wall_ms: int) -> Optional[float]:
-    """No weekly profile: nothing is usual."""
-    return None
+def no_usual(signal: str, subject: str, value: Value, wall_ms: int) -> Tuple[Optional[float], Optional[bool]]:
+    """No weekly profile: nobody knows what is usual."""
+    return None, None
 
 
 def change_of(
@@ -79,16 +79,18 @@ def facts_of(
         if signal in facts:
             continue
         part = subject if history.newest(signal, subject) is not None else ""
-        # Of a level that fell the level itself is told, not the percentage that the rule judged.
-        is_judged = signal == rule.signal and not rule.fall_ms
-        current = value if is_judged else history.value(signal, part)
+        # Of a level that fell or jumped the level itself is told, not the difference that the rule judged.
+        is_difference = rule.fall_ms or (rule.rise_ms and units.get(signal) == "%")
+        current = value if signal == rule.signal and not is_difference else history.value(signal, part)
         if current is None:
             continue
+        level, as_usual = usual(signal, part, current, now.wall_ms)
         facts[signal] = Fact(
             now=_short(current),
             before=history.median(signal, part, at_ms - BEFORE_MS, at_ms),
-            usual=usual(signal, part, now.wall_ms),
+            usual=None if level is None else round(level, 4),
             unit=units.get(signal, ""),
+            as_usual=as_usual,
         )
     return facts
 

@@ -74,8 +74,10 @@ class Fact:
     before: Value = None
     """The value held before the change began (median of the quarter of an hour before, for numbers)."""
     usual: Optional[float] = None
-    """The weekly profile's median for this hour, where there is one."""
+    """The weekly profile's level of this hour, where there is one."""
     unit: str = ""
+    as_usual: Optional[bool] = None
+    """Whether this hour of the week reaches ``now`` as a rule ("same as every night"); None where nobody knows yet."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -291,6 +291,12 @@ class Retention:
         Duration(1800.0), help="the short memory of vitals, for the plots of silent hosts", min=900, max=DAY_S
     )
     judgements: Duration = setting(Duration(400 * DAY_S), help="facts behind verdicts", min=3600)
+    courses: Duration = setting(
+        Duration(200 * DAY_S), help="how problems fared: patience with load, flapping", min=7 * DAY_S
+    )
+    roll_outs: Duration = setting(
+        Duration(400 * DAY_S), help="announced roll-outs, after they ended", min=3600
+    )
     audit: Duration = setting(Duration(400 * DAY_S), help="who did what", min=3600)
     tickets: Duration = setting(
         Duration(1100 * DAY_S), help="closed tickets with events and clocks", min=DAY_S

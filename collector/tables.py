@@ -149,6 +149,35 @@ services = Table(
     Column("rule_state", JSON, nullable=False, default=dict),  # where the outside rules stand between probes
 )
 
+courses = Table(
+    "courses",
+    metadata,
+    # How a problem has fared: patience with load and the ring of its changes (collector.tick.quiet). One row while
+    # there is something to remember.
+    Column("host_id", String(64), primary_key=True),
+    Column("problem", String(400), primary_key=True),
+    Column("state", JSON, nullable=False),
+    Column("ticket_id", Id, nullable=True, index=True),  # the ticket that says that it flaps
+    Column(
+        "calm_at_ms", Instant, nullable=True
+    ),  # when it will have left flapping if nothing changes any more
+    Column("again_at_ms", Instant, nullable=True, index=True),  # when to look at it again
+    Column("changed_at_ms", Instant, nullable=False, index=True),
+)
+
+roll_outs = Table(
+    "roll_outs",
+    metadata,
+    # Agent roll-outs as announced: whose goodbye meanwhile means "back within 1,800 s" (collector.roll_outs).
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("scope", String(128), nullable=False),  # all, contract:<id>, provider:<id> or host:<id>
+    Column("why", String(300), nullable=False, default=""),
+    Column("announced_by", String(64), nullable=False),
+    Column("announced_at_ms", Instant, nullable=False),
+    Column("until_ms", Instant, nullable=False, index=True),  # it ends by itself then
+    Column("ended_at_ms", Instant, nullable=True),  # NULL while it runs, or where it ended by itself
+)
+
 lease = Table(
     "lease",
     metadata,

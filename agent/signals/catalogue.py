@@ -249,7 +249,7 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     ("usual.outside", "ratio",
      "newest five minutes of a key signal beyond everything that closed days reached, in its own ranges; <0 = below; "
      "subject = the signal",
-     "gauge", 0, ""),
+     "gauge", 0, "agent.usual"),
     # What failover must know of the pair, and the collector's own memory.
     ("repl.lag_s", "s", "how far the backup is behind its primary", "gauge", 1, ""),
     ("repl.sample_age_s", "s", "age of the lag sample at this moment", "gauge", 5, ""),

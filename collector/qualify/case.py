@@ -28,6 +28,8 @@ class FactView:
     now: Any = None
     before: Any = None
     usual: float | None = None
+    as_usual: bool | None = None
+    """Whether this hour reaches the value as a rule, by the server's own weekly profile; None where it does not know."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,5 +234,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def fact_from(raw: Any) -> FactView:
     """A fact as the wire writes it (a mapping), or a bare value."""
     if isinstance(raw, Mapping):
-        return FactView(raw.get("now"), raw.get("before"), as_number(raw.get("usual")))
+        known = raw.get("as_usual")
+        as_usual = known if isinstance(known, bool) else None
+        return FactView(raw.get("now"), raw.get("before"), as_number(raw.get("usual")), as_usual)
     return FactView(raw)

@@ -1,17 +1,17 @@
 """Which findings about load become tickets: what lasts, is unusual for that server, and was not just told.
 
-The agent notices every burst; a person is paged only for what a person can act on. Theory of operation: of one host
-and one problem (family and subject) a ``Course`` is kept, which is quiet, pending, open or closing:
+The agent notices every burst; a person is paged only for what a person can act on. Damped is *load*: low severity in
+LOAD_FAMILIES (``patience``). Harm goes its way at once: the rules raise it as medium or more, since something waits,
+swaps or fails beside it. Theory of operation, of one problem (family and subject) of one host:
 
-    quiet --finding opens--> pending --it held for `hold`, is not usual, and no hold-off runs--> open (one ticket)
+    quiet --finding opens--> pending --held for `hold`, not usual, and no hold-off runs--> ticket
     pending --finding closes first--> quiet (recorded: too short)
-    open --finding closes--> closing --quiet for `rest`--> quiet; a finding that opens meanwhile joins the same ticket
+    ticket --finding closes--> resolved as any other; what opens while it is open joins it
 
-After a ticket a hold-off runs from its opening: ``hold_off`` at first, doubled with each further ticket up to
-``hold_off_max``, and halved again for each time it passed in quiet. What falls into it is recorded on the last
-ticket, not opened: the same burst every other day is one story, to be told once and then ever more seldom. What is
-as high at this hour in every week is recorded as usual. Findings of at least ``urgent`` severity pass all of this: harm
-is never damped, only load.
+After a ticket a hold-off runs from its opening: ``hold_off_ms`` at first, doubled with each further ticket up to
+``hold_off_max_ms``, and halved again for each time it passed in quiet. What falls into it is recorded, not opened: the
+same burst every other day is one story, to be told once and then ever more seldom. What is as high at this hour in
+every week waits for as long as the agent says so: it says otherwise once the load outgrows or outlasts what is usual.
 
 Pure: values and ``now_ms`` in, a new course and a decision with its reason out.
 """
@@ -19,128 +19,115 @@ Pure: values and ``now_ms`` in, a new course and a decision with its reason out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-SEVERITIES = ("low", "medium", "high", "critical")
-"""Those of agent.signals.rules, mildest first."""
+from collector.qualify.case import Held
 
-Verb = Literal["wait", "open", "join", "record", "rest", "close"]
+MINUTE_MS = 60_000
+DAY_MS = 86_400_000
+NOTED_FAMILIES = frozenset({"cpu", "io", "memory"})
+NOTED_SEVERITY = "low"
+LOAD_FAMILIES = NOTED_FAMILIES | {"network"}
+NOVELTY = "usual.outside"
+"""The fact of findings about a level that the server never had."""
+EVENTS = frozenset({"kmsg", "log"})
+"""Facts of findings about log lines: those happen, and are no load."""
+
+Verb = Literal["wait", "open", "record"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """How much patience a family of findings gets."""
+    """How much patience a finding about load gets."""
 
-    hold_ms: int = 30 * 60_000
+    hold_ms: int = 30 * MINUTE_MS
     """A finding must be open for so long before it is a ticket."""
-    hold_young_ms: int = 4 * 3_600_000
-    """The same while the server's profile is too young to say what is usual: its night job must not greet us."""
-    rest_ms: int = 4 * 3_600_000
-    """The ticket closes when nothing was open for so long; until then whatever opens joins it."""
-    hold_off_ms: int = 4 * 86_400_000
-    hold_off_max_ms: int = 64 * 86_400_000
-    hold_high_ms: int = 10 * 60_000
-    """The same for a finding of high severity; a critical one is not held."""
+    hold_young_ms: int = 240 * MINUTE_MS
+    """The same while nobody knows what is usual on the server: its night job must not greet us."""
+    hold_off_ms: int = 4 * DAY_MS
+    hold_off_max_ms: int = 64 * DAY_MS
 
 
 LOAD = Policy()
-UNUSUAL = dataclasses.replace(LOAD, hold_ms=0, hold_high_ms=0, hold_young_ms=0)
+UNUSUAL = dataclasses.replace(LOAD, hold_ms=0, hold_young_ms=0)
 """A level that this server never had: its novelty is the evidence, it need not last."""
-AT_ONCE = Policy(hold_ms=0, hold_high_ms=0, hold_young_ms=0, rest_ms=60_000, hold_off_ms=0, hold_off_max_ms=0)
-
-POLICIES: Mapping[str, Policy] = {"cpu": LOAD, "io": LOAD, "memory": LOAD}
-"""Families that are damped; every other family goes its way at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Course:
     """Where one problem of one host stands; kept by the caller between decisions."""
 
-    finding_since_ms: int | None = None
-    """The finding's beginning while one is open."""
-    is_told: bool = False
-    """The open finding was decided on: opened, joined or recorded."""
-    ticket_since_ms: int | None = None
-    quiet_since_ms: int | None = None
-    """With a ticket open: since when no finding is."""
     last_ticket_ms: int | None = None
     hold_off_ms: int = 0
 
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
 
-@dataclasses.dataclass(frozen=True)
-class Damped:
-    """What to do now, why, and when to ask again."""
-
-    verb: Verb
-    reason: str
-    again_at_ms: int | None = None
+    @staticmethod
+    def from_dict(raw: Mapping[str, Any]) -> Course:
+        """The course back from ``to_dict``; whatever is missing begins anew."""
+        return Course(raw.get("last_ticket_ms"), int(raw.get("hold_off_ms") or 0))
 
 
 QUIET = Course()
 
 
-def opened(course: Course, at_ms: int) -> Course:
-    """A finding of this problem opened (a second one beside an open one changes nothing)."""
-    if course.finding_since_ms is not None:
-        return course
-    return dataclasses.replace(course, finding_since_ms=at_ms, is_told=False, quiet_since_ms=None)
+@dataclasses.dataclass(frozen=True)
+class Damped:
+    """What to do now, why (``reason.quiet.WHY``), and when to ask again."""
+
+    verb: Verb
+    why: str
+    again_at_ms: int | None = None
 
 
-def closed(course: Course, at_ms: int) -> Course:
-    """The last finding of this problem closed."""
-    quiet = at_ms if course.ticket_since_ms is not None else None
-    return dataclasses.replace(course, finding_since_ms=None, is_told=False, quiet_since_ms=quiet)
+def patience(held: Sequence[Held]) -> Policy | None:
+    """The policy for what holds of one problem; None where it is not load, and goes its way at once."""
+    if not held or any(not is_load(each) for each in held):
+        return None
+    return UNUSUAL if any(NOVELTY in each.facts for each in held) else LOAD
+
+
+def is_load(held: Held) -> bool:
+    """Whether the finding says only that much is used, and not that anybody is hurt."""
+    is_low = held.severity == NOTED_SEVERITY and held.family in LOAD_FAMILIES
+    return is_low and not held.is_outside and EVENTS.isdisjoint(held.facts)
+
+
+def is_usual(held: Sequence[Held]) -> bool | None:
+    """Whether all that holds is as on other days at this hour; None where nobody knows."""
+    words = [_is_usual(each) for each in held]
+    if False in words:
+        return False
+    return None if None in words or not words else True
+
+
+def _is_usual(held: Held) -> bool | None:
+    if NOVELTY in held.facts:
+        return False
+    main = next(iter(held.facts.values()), None)  # the agent names the rule's own signal first
+    return None if main is None else main.as_usual
 
 
 def decide(
-    policy: Policy, course: Course, now_ms: int, *, severity: str, is_usual: bool, is_young: bool = False
+    policy: Policy, course: Course, since_ms: int, now_ms: int, usual: bool | None
 ) -> tuple[Course, Damped]:
-    """What becomes of the problem at ``now_ms``. Ask after each change, and at ``again_at_ms``."""
-    if course.ticket_since_ms is not None:
-        return _with_ticket(policy, course, now_ms)
-    since = course.finding_since_ms
-    if since is None:
-        return course, Damped("wait", "quiet")
-    if course.is_told:
-        return course, Damped("wait", "told")
-    if severity == "critical" or (severity == "high" and now_ms - since >= policy.hold_high_ms):
-        return _open(policy, course, now_ms, "harm")
-    hold_ms = policy.hold_young_ms if is_young else policy.hold_ms
-    if severity == "high":
-        hold_ms = min(hold_ms, policy.hold_high_ms)
-    if now_ms - since < hold_ms:
-        return course, Damped("wait", "too_short_so_far", since + hold_ms)
-    if is_usual:
-        # Not told for good: when it outlasts what is usual, it is asked again.
-        return course, Damped("wait", "usual_at_this_hour", now_ms + policy.hold_ms)
+    """What becomes of load that has held since ``since_ms`` and has no ticket. Ask after each change, and when told to."""
+    hold_ms = policy.hold_young_ms if usual is None else policy.hold_ms
+    if now_ms - since_ms < hold_ms:
+        return course, Damped("wait", "too_short_so_far", since_ms + hold_ms)
+    if usual:
+        # Not told for good: when it outlasts what is usual, the agent says so.
+        return course, Damped("wait", "usual_at_this_hour")
     if course.last_ticket_ms is not None and now_ms < course.last_ticket_ms + course.hold_off_ms:
-        return dataclasses.replace(course, is_told=True), Damped("record", "told_lately")
-    return _open(policy, course, now_ms, "lasts_and_is_unusual")
+        return course, Damped("record", "told_lately")
+    return _told(policy, course, now_ms), Damped("open", "lasts_and_is_unusual")
 
 
-def _with_ticket(policy: Policy, course: Course, now_ms: int) -> tuple[Course, Damped]:
-    if course.finding_since_ms is not None:
-        if course.is_told:
-            return course, Damped("wait", "told")
-        return dataclasses.replace(course, is_told=True), Damped("join", "ticket_is_open")
-    quiet = course.quiet_since_ms if course.quiet_since_ms is not None else now_ms
-    if now_ms - quiet < policy.rest_ms:
-        return course, Damped("rest", "closing", quiet + policy.rest_ms)
-    return dataclasses.replace(course, ticket_since_ms=None, quiet_since_ms=None), Damped("close", "rested")
-
-
-def _open(policy: Policy, course: Course, now_ms: int, reason: str) -> tuple[Course, Damped]:
+def _told(policy: Policy, course: Course, now_ms: int) -> Course:
     hold_off = policy.hold_off_ms
     if course.last_ticket_ms is not None and course.hold_off_ms:
         passed = (now_ms - course.last_ticket_ms) // course.hold_off_ms
         hold_off = max(policy.hold_off_ms, 2 * course.hold_off_ms >> max(0, passed - 1))
-    course = dataclasses.replace(
-        course,
-        is_told=True,
-        ticket_since_ms=now_ms,
-        quiet_since_ms=None,
-        last_ticket_ms=now_ms,
-        hold_off_ms=min(hold_off, policy.hold_off_max_ms),
-    )
-    return course, Damped("open", reason)
+    return Course(now_ms, min(hold_off, policy.hold_off_max_ms))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from collector.qualify.case import Case, Held, as_number
+from collector.qualify.case import Case, as_number
+from collector.qualify.damping import NOVELTY
 from collector.qualify.row import Row
 from collector.qualify.rows_cpu import CPU_ROWS
 from collector.qualify.rows_fs import FS_ROWS
@@ -98,7 +97,7 @@ LOAD_FAMILIES = frozenset({"cpu", "io", "network"})
 def qualify(case: Case, without: frozenset[str] = frozenset()) -> Verdict:
     """The verdict on the case. ``without`` leaves rows out by id, to see what a row is worth."""
     weighed = weigh(case, ROWS, without)
-    found = score(weighed, DEFAULT_CAUSE.get(case.subject.family, "os.service_failed"))
+    found = score(weighed, _default_cause(case))
     scope = str(case.value("silence.group") or "") or f"host:{case.host.id}"
     if found.cause == "net.transit_path" and found.class_ == 1 and scope.startswith("host:"):
         # Whoever else is cut off from us alone shares the broken way, whatever provider it is at.
@@ -124,6 +123,14 @@ def qualify(case: Case, without: frozenset[str] = frozenset()) -> Verdict:
     )
 
 
+def _default_cause(case: Case) -> str:
+    """What it most often is. Traffic or anything that fell to where it never was names nobody: it may be a good day."""
+    outside = case.number(NOVELTY)
+    if outside is not None and (case.subject.family == "network" or outside < 0):
+        return "unknown"
+    return DEFAULT_CAUSE.get(case.subject.family, "os.service_failed")
+
+
 def affected(case: Case) -> tuple[str, ...]:
     """The hosts that the problem holds: this one, or the members of the group that fell."""
     members = case.value("silence.members")
@@ -136,17 +143,6 @@ def is_forecast(case: Case, cause: str) -> bool:
     """Whether nothing is broken yet: the contract says whether that is worth a ticket."""
     days = case.number("tls.days")
     return cause == "os.cert_expired" and days is not None and days > CERTIFICATE_URGENT_DAYS
-
-
-HARMLESS = ("cpu", "low")
-"""Family and severity of what is only noted while nothing else holds of the same problem."""
-
-
-def harmless(held: Sequence[Held]) -> Reason | None:
-    """Why what holds is only noted: a busy processor that nobody suffers from is what it was bought for."""
-    if all((h.family, h.severity) == HARMLESS for h in held):
-        return Reason("reason.quiet.no_harm")
-    return None
 
 
 def as_usual(case: Case) -> Reason | None:
@@ -162,7 +158,9 @@ def as_usual(case: Case) -> Reason | None:
 
 
 def severity(case: Case, found: Score) -> str:
-    """The rule's own word, unless the cause has a weight of its own."""
+    """The rule's own word, unless the cause has a weight of its own; a level that never was hurts nobody yet."""
+    if NOVELTY in case.subject.facts:
+        return case.subject.severity
     return SEVERITY.get(found.cause, case.subject.severity)
 
 
@@ -189,6 +187,8 @@ def _sentence(case: Case, cause: str) -> str:
     """The key of the sentence: the cause's, unless the symptom says more than the cause does."""
     family = case.subject.family
     if cause == "unknown":
+        if NOVELTY in case.subject.facts:
+            return "unusual"
         return "silence.down" if family == "silence" else "unknown"
     if cause == "virt.storage_backend" and family == "silence":
         return "virt.storage_lost"

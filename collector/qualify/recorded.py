@@ -112,7 +112,7 @@ def _host_values(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _finding(held: Held) -> dict[str, Any]:
     values = {f.name: getattr(held, f.name) for f in dataclasses.fields(held)}
-    values["facts"] = {k: {"now": v.now, "before": v.before, "usual": v.usual} for k, v in held.facts.items()}
+    values["facts"] = {name: dataclasses.asdict(fact) for name, fact in held.facts.items()}
     return values | {"lines": list(held.lines), "notes": dict(held.notes)}
 
 

@@ -12,12 +12,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, exists, func, or_, select
 
 from collector.tables import (
+    courses,
     findings,
     hosts,
     judgements,
     observations,
     open_findings,
     probes,
+    roll_outs,
     services,
     streams,
     vitals,
@@ -143,6 +145,15 @@ def _vitals(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     return _simple(vitals, vitals.c.at_ms < before_ms, tx, batch)
 
 
+def _courses(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
+    is_asked_again = courses.c.again_at_ms.is_not(None)
+    return _simple(courses, and_(courses.c.changed_at_ms < before_ms, ~is_asked_again), tx, batch)
+
+
+def _roll_outs(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
+    return _simple(roll_outs, roll_outs.c.until_ms < before_ms, tx, batch)
+
+
 def _audit(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     return _simple(audit, audit.c.at_ms < before_ms, tx, batch)
 
@@ -186,7 +197,7 @@ def _hosts(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     ids = list(tx.execute(old).scalars())
     if not ids:
         return {"hosts": 0}
-    for table in (streams, services, open_findings):
+    for table in (streams, services, open_findings, courses):
         tx.execute(delete(table).where(table.c.host_id.in_(ids)))
     return {"hosts": tx.execute(delete(hosts).where(hosts.c.id.in_(ids))).rowcount}
 
@@ -202,6 +213,8 @@ _RULES = (
     ("judgements", _judgements),
     ("observations", _observations),
     ("vitals", _vitals),
+    ("courses", _courses),
+    ("roll_outs", _roll_outs),
     ("tickets", _tickets),
     ("contracts", _contracts),
     ("hosts", _hosts),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, not_, select
 
-from collector.qualify.judge import HARMLESS
+from collector.qualify.damping import NOTED_FAMILIES, NOTED_SEVERITY
 from collector.qualify.shared import FAMILIES
 from collector.tables import hosts, open_findings
 from collector.tick.cases import OpenRow, load_open
@@ -37,15 +37,15 @@ def call_kin(tx: Connection, touched: dict[str, Problem], open_set: OpenSet) -> 
 
 def _is_noted(opened: OpenRow) -> bool:
     """Whether the finding is only noted, by itself; what harms somebody in the same problem calls the problem anyway."""
-    return opened.ticket_id is None and (opened.family, opened.severity) == HARMLESS
+    is_noted = opened.family in NOTED_FAMILIES and opened.severity == NOTED_SEVERITY
+    return opened.ticket_id is None and is_noted
 
 
 def _near(tx: Connection, families: Sequence[str], open_set: OpenSet) -> list[str]:
     """Hosts of the same providers that have such trouble and did not speak in this tick."""
-    family, severity = HARMLESS
     noted = and_(
-        open_findings.c.family == family,
-        open_findings.c.severity == severity,
+        open_findings.c.family.in_(NOTED_FAMILIES),
+        open_findings.c.severity == NOTED_SEVERITY,
         open_findings.c.ticket_id.is_(None),
     )
     mine = _providers(tx, list(open_set))

@@ -55,6 +55,8 @@ class Problem:
     rows: list[Row] = dataclasses.field(default_factory=list)
     ended: list[OpenRow] = dataclasses.field(default_factory=list)
     """What closed in this tick."""
+    is_asked_again: bool = False
+    """Nothing new came of it; it waited for an instant that is now."""
 
     def members(self, open_set: OpenSet) -> list[OpenRow]:
         """What still holds of it, oldest first."""
@@ -183,6 +185,20 @@ def _changing(opened: OpenRow) -> dict[str, Any]:
         "body": opened.body,
         "ticket_id": opened.ticket_id,
     }
+
+
+def write_fate(
+    tx: Connection, members: Sequence[OpenRow], outcome: str, ticket_id: int | None, why: Reason | None
+) -> None:
+    """What became, at last, of openings that were recorded first: their rows say so."""
+    for member in members:
+        mine = and_(
+            findings.c.host_id == member.host_id,
+            findings.c.stream == member.stream,
+            findings.c.n == member.opening_n,
+        )
+        said = why.to_dict() if why is not None else None
+        tx.execute(update(findings).where(mine).values(outcome=outcome, ticket_id=ticket_id, why=said))
 
 
 def write_handled(tx: Connection, rows: Sequence[Row], now_ms: int) -> None:

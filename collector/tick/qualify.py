@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from collector.qualify.case import Case, FactView, Held
 from collector.qualify.correlate import Group, Place, fallen_groups, groups_of
-from collector.qualify.judge import as_usual, harmless, qualify, summary
+from collector.qualify.judge import as_usual, qualify, summary
 from collector.qualify.shared import FAMILIES, FAR_FAMILIES, breadth, scopes_of
 from collector.qualify.subjects import stem
 from collector.tables import hosts, open_findings
@@ -30,9 +30,11 @@ from collector.tick.problems import (
     fold,
     problem_of,
     unhandled,
+    write_fate,
     write_handled,
     write_open,
 )
+from collector.tick.quiet import Quiet, due
 from collector.tick.rows import SILENCE_STREAM, chunks
 from collector.tick.ticket import Desk, Placed
 from config.log import fields
@@ -72,9 +74,10 @@ def judge_findings(tx: Connection, now_ms: int, ctx: TickContext, book: Book, re
     """The whole step."""
     rows = unhandled(tx, ctx.limits.findings)
     outlived = _outlived_windows(tx, now_ms, ctx, book)
-    if not rows and not outlived:
+    again = due(tx, now_ms, ctx.limits.findings)
+    if not rows and not outlived and not again:
         return
-    host_ids = sorted({row.host_id for row in rows} | {opened.host_id for opened in outlived})
+    host_ids = sorted({row.host_id for row in rows} | {o.host_id for o in outlived} | {h for h, _ in again})
     open_set = load_open(tx, host_ids)
     before = [key for here in open_set.values() for key in here]
     touched = fold(rows, open_set)
@@ -85,6 +88,8 @@ def judge_findings(tx: Connection, now_ms: int, ctx: TickContext, book: Book, re
         touched.setdefault(
             f"{opened.host_id}\n{problem_of(opened)}", Problem(opened.host_id, problem_of(opened))
         )
+    for host_id, key in again:
+        touched.setdefault(f"{host_id}\n{key}", Problem(host_id, key, is_asked_again=True))
     judge = _Judge(tx, now_ms, ctx, book, open_set, report)
     judge.run(list(touched.values()))
     write_open(tx, before, open_set)
@@ -133,8 +138,11 @@ class _Judge:
         self.report = report
         self.desk = Desk(tx, book, now_ms)
         self.scene = Scene({}, ())
+        self.quiet = Quiet(tx, now_ms, report, sorted(open_set))
 
     def run(self, problems: Sequence[Problem]) -> None:
+        members = {f"{p.host_id}\n{p.key}": p.members(self.open_set) for p in problems}
+        self.quiet.watch(problems, members)
         held = [p for p in problems if p.members(self.open_set)]
         over = [p for p in problems if not p.members(self.open_set)]
         host_ids = sorted({p.host_id for p in problems})
@@ -154,6 +162,7 @@ class _Judge:
             self._guarded(problem, self._settle_held)
         for problem in over:
             self._guarded(problem, self._settle_over)
+        self.quiet.write()
 
     def _guarded(self, problem: Problem, act: Callable[[Problem], None]) -> None:
         """Judge one problem; when that breaks, its rows are recorded with the reason, and the auditor opens a ticket."""
@@ -244,7 +253,7 @@ class _Judge:
                 member.body = {**member.body, "quiet": "window"}
             self.report.count("quiet_window")
             return Placed("recorded", None, Reason("reason.quiet.window", {"title": window}))
-        quiet = harmless([m.held() for m in members]) or as_usual(self._case(members))
+        quiet = as_usual(self._case(members)) or self.quiet.holds_back(problem, members)
         return Placed("recorded", None, quiet) if quiet is not None else None
 
     def _judge(self, problem: Problem) -> Placed:
@@ -281,6 +290,10 @@ class _Judge:
                 if row.kind != "closed" and row.body.get("evidence")
             ]
             self.desk.pass_evidence(placed.ticket_id, bodies[-3:])
+        if problem.is_asked_again and not problem.rows:
+            why = placed.reason if placed.ticket_id is None else None
+            write_fate(self.tx, members, placed.outcome, placed.ticket_id, why)
+        self.quiet.settled(problem, placed.ticket_id)
         self.report.count(f"problems_{placed.outcome}")
 
     def _settle_over(self, problem: Problem) -> None:
@@ -303,6 +316,7 @@ class _Judge:
         if ticket_id is not None:
             bodies = [(_held_of(row), row.body) for row in problem.rows if row.body.get("evidence")]
             self.desk.pass_evidence(ticket_id, bodies[-3:])
+        self.quiet.settled(problem, ticket_id)
         self.report.count("problems_over")
 
     def _learn_from_past(self, problem: Problem, ticket_id: int) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy.orm import aliased
 
 from collector.tables import findings, open_findings
 from collector.tick.context import TickContext, TickReport
+from collector.tick.quiet import kept_open
 from ticketing import intake
 from ticketing.contracts import Book
 from ticketing.model import Reason
@@ -16,10 +17,11 @@ from ticketing.tables import tickets
 def resolve_cleared(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> None:
     """Resolve what has been clear long enough, then parents whose children are all done."""
     hold_ms = round(ctx.resolve_after_s * 1000)
+    flapping = kept_open(tx, now_ms)
     for row in tx.execute(_CLEAR.limit(ctx.limits.tickets)).all():
         if row.cleared_at_ms is None:
             continue
-        due_ms = row.cleared_at_ms + hold_ms
+        due_ms = max(row.cleared_at_ms + hold_ms, flapping.get(row.id, 0))
         if due_ms > now_ms:
             report.wake_at(due_ms)
             continue

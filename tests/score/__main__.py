@@ -91,7 +91,7 @@ def metric_lines(folder: Path, bar: Bar) -> Iterator[Line]:
     if (folder / "nab").is_dir():
         sets = nab(folder / "nab")
         for name, part, ftsd, least in (
-            ("NAB cpu", [s for s in sets if s.profile[0].startswith("cpu")], 0.1, 2 / 8),
+            ("NAB cpu", [s for s in sets if s.signals[0].startswith("cpu")], 0.1, 2 / 8),
             ("NAB all", sets, 0.04, 7 / 14),
         ):
             _, tickets = _tallies(part, 0, bar)

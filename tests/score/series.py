@@ -37,12 +37,12 @@ def _nab_signal(name: str) -> str:
         ("cpu", "cpu.user_pct"),
         ("disk", "disk.mbps"),
         ("network", "net.in_mbps"),
-        ("request", "req.rate"),
-        ("temperature", "temp.room"),
+        ("request", "net.tcp_established"),
+        ("temperature", "hw.temp_c"),
     ):
         if word in name:
             return signal
-    return "req.rate"
+    return "net.tcp_established"
 
 
 def nab(folder: Path) -> list[Series]:

@@ -1,27 +1,35 @@
-"""The two streams of SCORE.md over one server's series: findings of the agent's own engine, tickets after damping.
+"""The two streams of SCORE.md over one server's series: findings of the agent, tickets of the collector after damping.
 
-The very code that runs on a server and in the collector is fed with the series at its own interval: RuleEngine with
-the shipped rules, Profile for what is usual, collector.qualify.damping for what becomes a ticket.
+The agent is the real one: AgentCore with its spool, the shipped rules and its weekly profile, fed with the series at
+its own interval. What it reports goes through ``collector.qualify.damping``, as the tick asks it
+(``collector.tick.quiet``); ``test_the_tick_opens_the_tickets_that_the_score_counts`` holds the two together.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import tempfile
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Optional
 
-from agent.signals.engine import RuleEngine
-from agent.signals.profile import WARM_DAYS, Profile
+from agent.core import AgentCore, Identity
+from agent.findings import Now
+from agent.settings import SHIPPED
+from agent.signals.catalogue import UNITS
 from agent.signals.rules import Rule, RuleFile, compile_rules
 from agent.signals.sample import Sample
+from agent.spool import Spool
+from agent.usual import UsualHours
+from agent.wire import FindingChange, Reply, change_to_dict
 from collector.qualify import damping
+from collector.qualify.case import Held, held_from_body
 from config import loader
 
-PROPOSED = Path(__file__).with_name("proposed_rules.yaml")
-USUAL_SHARE = 0.9
-"""As high as nine tenths of what this hour reaches as a rule is as usual."""
+SPOOL_BYTES = 1 << 20
+RESOLVE_AFTER_S = 60
+"""As ``tick.resolve_after`` ships."""
 
 Row = tuple[int, dict[tuple[str, str], float]]
 
@@ -44,8 +52,8 @@ class Series:
     rows: list[Row]
     """(instant in s, {(signal, subject): value}), oldest first."""
     windows: list[Window] = dataclasses.field(default_factory=list)
-    profile: tuple[str, ...] = ()
-    """Signals whose history is kept."""
+    signals: tuple[str, ...] = ()
+    """What the series is about; for choosing sets."""
 
     def days(self) -> float:
         return sum(1 for _, values in self.rows if values) * self.tau_s / 86_400
@@ -71,118 +79,133 @@ class Streams:
 
 
 def shipped_rules() -> list[Rule]:
-    """The shipped rules, and the proposed ones that are not among them yet."""
-    shipped = loader.load(Path(str(files("config") / "shipped" / "rules.yaml")), RuleFile)
-    proposed = loader.load(PROPOSED, RuleFile)
-    names = {spec.name for spec in shipped.rules}
-    rules = compile_rules(shipped)
-    return rules + [rule for rule in compile_rules(proposed) if rule.name not in names]
+    """The rules as they ship; nothing else is loaded."""
+    return compile_rules(loader.load(SHIPPED / "rules.yaml", RuleFile))
+
+
+def changes_of(
+    series: Series, rules: Sequence[Rule], folder: Path
+) -> Iterable[tuple[int, list[FindingChange]]]:
+    """(instant in s, what the agent reports) for each row of the series, oldest first."""
+    ids = (f"{n:016x}" for n in itertools.count(1))
+    spool = Spool.open(folder, new_id=lambda: next(ids), max_bytes=SPOOL_BYTES)
+    begin = Now(series.rows[0][0] * 1000, 0, 0) if series.rows else Now(0, 0, 0)
+    core = AgentCore(spool, rules, Identity("score", "boot", "run"), begin, units=UNITS, usual=UsualHours())
+    try:
+        for at_s, values in series.rows:
+            wall_ms = at_s * 1000
+            mono_ms = wall_ms - begin.wall_ms
+            samples = [Sample(signal, part, value, mono_ms) for (signal, part), value in values.items()]
+            found = core.take(samples, Now(wall_ms, mono_ms, mono_ms), "series")
+            if found:
+                core.replied(
+                    Reply(want_n=found[-1].n + 1), Now(wall_ms, mono_ms, mono_ms), stream=spool.stream
+                )
+            yield at_s, found
+    finally:
+        spool.close()
 
 
 @dataclasses.dataclass
 class _Problem:
     course: damping.Course = damping.QUIET
-    open: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
-    """Open findings (rule, subject) -> severity."""
+    open: dict[tuple[str, str], tuple[Held, int]] = dataclasses.field(default_factory=dict)
+    """(rule, subject) -> the finding that holds, and since when (s)."""
     ticket_s: Optional[float] = None
+    quiet_s: Optional[int] = None
+    again_s: Optional[int] = None
+
+    def held(self) -> list[Held]:
+        return [held for held, _ in self.open.values()]
 
 
-class Simulated:
-    """One server's agent and its desk."""
+class Desk:
+    """What becomes of one server's findings."""
 
-    def __init__(self, series: Series, rules: Sequence[Rule]) -> None:
-        self._series = series
-        # Rules whose signal the series never holds would only be walked past.
-        present = {signal for _, values in series.rows[:500] for signal, _ in values} | {"usual.outside"}
-        self._engine = RuleEngine([rule for rule in rules if rule.signal in present])
-        self._profile = Profile(series.profile or ("",))
+    def __init__(self, server: str) -> None:
+        self._server = server
         self._problems: dict[str, _Problem] = {}
-        self._open: dict[tuple[str, str], float] = {}
         self.streams = Streams([], [])
 
-    def run(self) -> Streams:
-        last_s = 0
-        for at_s, values in self._series.rows:
-            self._step(at_s, values)
-            last_s = at_s
-        for (rule, subject), since in self._open.items():
-            self.streams.findings.append(Span(self._series.server, f"{rule} {subject}", since, None))
-        for family, problem in self._problems.items():
-            if problem.ticket_s is not None:
-                self.streams.tickets.append(Span(self._series.server, family, problem.ticket_s, None))
-        assert last_s or not self._series.rows
-        return self.streams
-
-    def _step(self, at_s: int, values: dict[tuple[str, str], float]) -> None:
-        now_ms = at_s * 1000
-        samples = [Sample(signal, subject, value, now_ms) for (signal, subject), value in values.items()]
-        for signal in self._series.profile:
-            value = values.get((signal, ""))
-            outside = None if value is None else self._profile.observe(signal, value, now_ms)
-            if outside is not None:
-                samples.append(Sample("usual.outside", signal, outside, now_ms))
-        for event in self._engine.judge(samples, now_ms, "series"):
-            key = (event.rule.name, event.subject)
-            problem = self._problems.setdefault(event.rule.family, _Problem())
-            if event.kind == "closed":
-                since = self._open.pop(key, at_s)
-                self.streams.findings.append(Span(self._series.server, " ".join(key), since, at_s))
-                problem.open.pop(key, None)
-                if not problem.open:
-                    problem.course = damping.closed(problem.course, now_ms)
+    def take(self, at_s: int, changes: Iterable[FindingChange]) -> None:
+        touched = set()
+        for change in changes:
+            problem = self._problems.setdefault(change.family, _Problem())
+            touched.add(change.family)
+            key = (change.rule, change.subject)
+            if change.kind == "closed":
+                _, since = problem.open.pop(key, (None, at_s))
+                self.streams.findings.append(Span(self._server, " ".join(key), since, at_s))
                 continue
-            if event.kind == "opened":
-                self._open[key] = at_s
-                problem.course = damping.opened(problem.course, event.at_ms)
-            problem.open[key] = event.severity
+            held = _held(self._server, change)
+            known = problem.open.get(key)
+            if known is not None:
+                facts = {**known[0].facts, **held.facts}
+                held = dataclasses.replace(held, at_ms=min(known[0].at_ms, held.at_ms), facts=facts)
+            problem.open[key] = (held, known[1] if known else at_s)
         for family, problem in self._problems.items():
-            self._decide(family, problem, values, at_s)
+            if family in touched or (problem.again_s is not None and at_s >= problem.again_s):
+                self._decide(problem, at_s)
+            self._resolve(family, problem, at_s)
 
-    def _decide(
-        self, family: str, problem: _Problem, values: dict[tuple[str, str], float], at_s: int
-    ) -> None:
-        if problem.course == damping.QUIET:
+    def _decide(self, problem: _Problem, at_s: int) -> None:
+        problem.again_s = None
+        if not problem.open:
+            problem.quiet_s = at_s
             return
-        unusual = any(rule.startswith("unusual_") for rule, _ in problem.open)
-        policy = damping.POLICIES.get(family, damping.AT_ONCE)
-        if unusual:
-            policy = damping.UNUSUAL
-        severity = max(problem.open.values(), key=damping.SEVERITIES.index, default="low")
-        usual = not unusual and self._is_usual(problem, values, at_s)
-        problem.course, damped = damping.decide(
-            policy,
-            problem.course,
-            at_s * 1000,
-            severity=severity,
-            is_usual=usual,
-            is_young=self._is_young(problem),
-        )
+        problem.quiet_s = None
+        if problem.ticket_s is not None:
+            return
+        policy = damping.patience(problem.held())
+        if policy is None:
+            problem.ticket_s = at_s
+            return
+        since_ms = min(held.at_ms for held in problem.held())
+        usual = damping.is_usual(problem.held())
+        problem.course, damped = damping.decide(policy, problem.course, since_ms, at_s * 1000, usual)
+        problem.again_s = None if damped.again_at_ms is None else damped.again_at_ms // 1000
         if damped.verb == "open":
             problem.ticket_s = at_s
-        elif damped.verb == "close" and problem.ticket_s is not None:
-            self.streams.tickets.append(Span(self._series.server, family, problem.ticket_s, at_s))
-            problem.ticket_s = None
 
-    def _is_young(self, problem: _Problem) -> bool:
-        """Whether the profile of what the open findings are about says nothing yet."""
-        rules = [self._engine.rule(rule) for rule, _ in problem.open]
-        followed = {rule.signal for rule in rules if rule is not None} & set(self._series.profile)
-        return any(self._profile.days(signal) < WARM_DAYS for signal in followed)
+    def _resolve(self, family: str, problem: _Problem, at_s: int) -> None:
+        if problem.ticket_s is None or problem.quiet_s is None or at_s - problem.quiet_s < RESOLVE_AFTER_S:
+            return
+        self.streams.tickets.append(Span(self._server, family, problem.ticket_s, at_s))
+        problem.ticket_s = None
 
-    def _is_usual(self, problem: _Problem, values: dict[tuple[str, str], float], at_s: int) -> bool:
-        rules = [self._engine.rule(rule) for rule, _ in problem.open]
-        told = {rule.signal for rule in rules if rule is not None and (rule.signal, "") in values}
-        if not told:
-            return False
-        for signal in told:
-            high = self._profile.usual_high(signal, at_s * 1000)
-            if high is None or high < USUAL_SHARE * values[signal, ""]:
-                return False
-        return True
+    def end(self) -> Streams:
+        """What is open at the end of the series stays open."""
+        for family, problem in self._problems.items():
+            for (rule, subject), (_, since) in problem.open.items():
+                self.streams.findings.append(Span(self._server, f"{rule} {subject}", since, None))
+            if problem.ticket_s is not None:
+                self.streams.tickets.append(Span(self._server, family, problem.ticket_s, None))
+        return self.streams
 
 
-def simulate(series: Series, rules: Sequence[Rule]) -> Streams:
-    return Simulated(series, rules).run()
+def _held(server: str, change: FindingChange) -> Held:
+    body = change_to_dict(change)
+    return held_from_body(
+        body,
+        host_id=server,
+        rule=change.rule,
+        subject=change.subject,
+        family=change.family,
+        severity=change.severity,
+        at_ms=change.at_ms,
+    )
+
+
+def simulate(one: Series, rules: Sequence[Rule]) -> Streams:
+    """Both streams of one server."""
+    desk = Desk(one.server)
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(
+        prefix="vartovyi-score-", dir=memory if memory.is_dir() else None
+    ) as folder:
+        for at_s, changes in changes_of(one, rules, Path(folder)):
+            desk.take(at_s, changes)
+    return desk.end()
 
 
 @dataclasses.dataclass

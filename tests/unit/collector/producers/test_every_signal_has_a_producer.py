@@ -32,7 +32,6 @@ WITHOUT = {
     "boot.restart_cause": BREADTH,
     "boot.kernel": BREADTH,
     "hw.raid": "vendors' RAID tools wait; its absence is said with the driver that is there",
-    "usual.outside": "the weekly profile: not built yet",
     "repl.lag_s": "comes with failover pairs",
     "repl.sample_age_s": "comes with failover pairs",
     "hist.same_hour_match": "the collector's memory of hours: not built yet",

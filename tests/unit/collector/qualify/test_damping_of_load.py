@@ -2,88 +2,51 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import pytest
 
-from collector.qualify.damping import (
-    AT_ONCE,
-    LOAD,
-    QUIET,
-    SEVERITIES,
-    UNUSUAL,
-    Course,
-    Damped,
-    Policy,
-    closed,
-    decide,
-    opened,
-)
+from collector.qualify.case import FactView, Held
+from collector.qualify.damping import LOAD, QUIET, UNUSUAL, Course, Damped, decide, is_usual, patience
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 
-def ask(
-    course: Course,
-    at: int,
-    policy: Policy = LOAD,
-    severity: str = "low",
-    usual: bool = False,
-    young: bool = False,
-) -> tuple[Course, Damped]:
-    return decide(policy, course, at, severity=severity, is_usual=usual, is_young=young)
+def found(family: str = "cpu", severity: str = "low", **values: Any) -> Held:
+    values.setdefault("facts", {"cpu.user_pct": FactView(95.0)})
+    return Held("a1", "r", "", family, severity, 0, **values)
 
 
-def test_a_burst_that_ends_within_the_hold_is_no_ticket() -> None:
-    course, damped = ask(opened(QUIET, 0), 10 * MINUTE)
-    assert (damped.verb, damped.again_at_ms) == ("wait", LOAD.hold_ms)
-    assert closed(course, 11 * MINUTE) == QUIET
+def ask(course: Course, since: int, at: int, usual: bool | None = False) -> tuple[Course, Damped]:
+    return decide(LOAD, course, since, at, usual)
 
 
-def test_what_lasts_is_one_ticket() -> None:
-    course, damped = ask(opened(QUIET, 0), LOAD.hold_ms)
+def test_a_burst_that_has_not_lasted_waits_and_is_asked_again_when_it_may_have() -> None:
+    assert ask(QUIET, 0, 10 * MINUTE) == (QUIET, Damped("wait", "too_short_so_far", LOAD.hold_ms))
+
+
+def test_what_lasts_and_is_unusual_is_a_ticket() -> None:
+    course, damped = ask(QUIET, 0, LOAD.hold_ms)
     assert damped.verb == "open"
-    assert ask(course, LOAD.hold_ms + MINUTE)[1].verb == "wait"
+    assert course.last_ticket_ms == LOAD.hold_ms
 
 
-@pytest.mark.parametrize(("severity", "verb"), [("medium", "wait"), ("high", "open"), ("critical", "open")])
-def test_harm_is_not_held_as_long_as_load(severity: str, verb: str) -> None:
-    assert ask(opened(QUIET, 0), LOAD.hold_high_ms, severity=severity, young=True)[1].verb == verb
-
-
-def test_a_critical_finding_is_a_ticket_at_once_whatever_is_usual() -> None:
-    assert ask(opened(QUIET, 0), 0, severity="critical", usual=True)[1].verb == "open"
-
-
-def test_what_is_usual_at_this_hour_waits_until_it_outlasts_it() -> None:
-    course, damped = ask(opened(QUIET, 0), LOAD.hold_ms, usual=True)
-    assert (damped.verb, damped.reason) == ("wait", "usual_at_this_hour")
-    assert ask(course, 3 * HOUR)[1].verb == "open"
+def test_what_is_usual_waits_for_as_long_as_the_agent_says_so() -> None:
+    assert ask(QUIET, 0, 20 * HOUR, usual=True)[1] == Damped("wait", "usual_at_this_hour")
+    assert ask(QUIET, 0, 20 * HOUR, usual=False)[1].verb == "open"
 
 
 def test_a_server_whose_habits_are_unknown_gets_more_patience() -> None:
-    assert ask(opened(QUIET, 0), LOAD.hold_ms, young=True)[1].verb == "wait"
-    assert ask(opened(QUIET, 0), LOAD.hold_young_ms, young=True)[1].verb == "open"
-
-
-def test_a_finding_that_opens_while_the_ticket_rests_joins_it() -> None:
-    course, _ = ask(opened(QUIET, 0), LOAD.hold_ms)
-    course = opened(closed(course, HOUR), 2 * HOUR)
-    course, damped = ask(course, 2 * HOUR)
-    assert damped.verb == "join"
-    course = closed(course, 3 * HOUR)
-    assert ask(course, 3 * HOUR + 1)[1].verb == "rest"
-    course, damped = ask(course, 3 * HOUR + LOAD.rest_ms)
-    assert damped.verb == "close" and course.ticket_since_ms is None
+    assert ask(QUIET, 0, LOAD.hold_ms, usual=None)[1].verb == "wait"
+    assert ask(QUIET, 0, LOAD.hold_young_ms, usual=None)[1].verb == "open"
 
 
 def ticket(course: Course, at: int) -> tuple[Course, Damped]:
-    """A finding of an hour at ``at``, and the rest behind it."""
-    course, damped = ask(opened(course, at), at + LOAD.hold_ms)
-    course = closed(course, at + HOUR)
-    if course.ticket_since_ms is not None:
-        course, _ = ask(course, at + HOUR + LOAD.rest_ms)
-    return course, damped
+    """Load that has lasted long enough at ``at``."""
+    return ask(course, at - LOAD.hold_ms, at)
 
 
 def test_the_same_story_every_day_is_told_ever_more_seldom() -> None:
@@ -93,7 +56,7 @@ def test_the_same_story_every_day_is_told_ever_more_seldom() -> None:
         if damped.verb == "open":
             told.append(day)
         else:
-            assert damped.reason == "told_lately"
+            assert damped == Damped("record", "told_lately")
     assert told == [0, 4, 12, 28, 60]
 
 
@@ -106,16 +69,41 @@ def test_after_a_long_quiet_the_patience_is_as_at_first() -> None:
     assert course.hold_off_ms == LOAD.hold_off_ms
 
 
-def test_a_level_that_never_was_need_not_last_and_other_families_go_their_way() -> None:
-    assert ask(opened(QUIET, 0), 0, policy=UNUSUAL)[1].verb == "open"
-    assert ask(opened(QUIET, 0), 0, policy=AT_ONCE)[1].verb == "open"
+def test_a_level_that_never_was_need_not_last() -> None:
+    assert decide(UNUSUAL, QUIET, 0, 0, False)[1].verb == "open"
+    assert patience([found(), found(facts={"usual.outside": FactView(0.4)})]) == UNUSUAL
+    assert patience([found()]) == LOAD
 
 
-def test_a_second_finding_beside_an_open_one_changes_nothing() -> None:
-    assert opened(opened(QUIET, 5), 9).finding_since_ms == 5
+@pytest.mark.parametrize(
+    "harm",
+    [
+        found(severity="medium"),
+        found(family="unit"),
+        found(stream="collector:outside"),
+        found(family="network", facts={"kmsg": FactView("eth0: NIC Link is Down")}),
+    ],
+)
+def test_harm_is_not_damped_nor_is_load_beside_it(harm: Held) -> None:
+    assert patience([harm]) is None
+    assert patience([found(), harm]) is None
 
 
-def test_severities_are_those_of_the_rules() -> None:
-    from agent.signals.rules import SEVERITIES as OF_RULES
+@pytest.mark.parametrize(
+    ("words", "together"),
+    [((True,), True), ((True, False), False), ((True, None), None), ((None, False), False), ((), None)],
+)
+def test_all_that_holds_must_be_usual(words: tuple[bool | None, ...], together: bool | None) -> None:
+    held = [found(facts={"cpu.user_pct": FactView(95.0, as_usual=word)}) for word in words]
+    assert is_usual(held) is together
 
-    assert SEVERITIES == OF_RULES
+
+def test_a_level_that_never_was_is_never_usual() -> None:
+    assert is_usual([found(facts={"usual.outside": FactView(0.4, as_usual=True)})]) is False
+
+
+def test_a_course_comes_back_from_the_store() -> None:
+    course, _ = ticket(QUIET, DAY)
+    assert Course.from_dict(course.to_dict()) == course
+    assert Course.from_dict({}) == QUIET
+    assert dataclasses.asdict(course) == course.to_dict()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collector.qualify.judge import DEFAULT_CAUSE, ROWS, SEVERITY, WOULD_CHANGE, harmless, qualify
+from collector.qualify.judge import DEFAULT_CAUSE, ROWS, SEVERITY, WOULD_CHANGE, qualify
 from collector.qualify.row import Row
 from collector.qualify.score import Weighed, class_of, counted, score
 from ticketing.model import FAMILIES, Confidence, Reason
@@ -144,12 +144,6 @@ def test_a_row_that_is_left_out_changes_what_it_was_worth(make_case):
 def test_a_certificate_that_ends_next_week_is_a_forecast_and_one_that_ends_tomorrow_is_not(make_case):
     assert qualify(make_case("tls", {"tls.days": 12})).preventive
     assert not qualify(make_case("tls", {"tls.days": 1})).preventive
-
-
-def test_a_busy_processor_alone_harms_nobody(make_held):
-    assert harmless([make_held("cpu", severity="low")]) is not None
-    assert harmless([make_held("cpu", severity="medium")]) is None
-    assert harmless([make_held("cpu", severity="low"), make_held("service")]) is None
 
 
 def test_explain_marks_what_counted():

@@ -81,7 +81,7 @@ def test_a_busy_processor_is_noted_and_becomes_a_ticket_when_it_gets_worse(world
     world.find("a1", "cpu_busy", "cpu", severity="low", facts=busy)
     world.tick()
     assert world.tickets() == []
-    assert world.findings()[0]["why"]["key"] == "reason.quiet.no_harm"
+    assert world.findings()[0]["why"]["key"] == "reason.quiet.too_short_so_far"
     worse = {"cpu.user_pct": {"now": 96}, "cpu.sys_pct": {"now": 4}, "load.per_cpu": {"now": 3.0}}
     world.find("a1", "cpu_busy", "cpu", "changed", severity="medium", facts=worse)
     world.tick()
