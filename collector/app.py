@@ -29,7 +29,7 @@ from collector.settings import CollectorSettings, networks
 from collector.store import retention
 from collector.store.lease import Lease
 from collector.tick.context import TickContext, TickReport
-from collector.tick.run import run_tick
+from collector.tick.run import run_slice, run_tick
 from collector.web.app import make_app
 from collector.web.context import AppContext, Bell, WebOptions
 from collector.workers import OutboxWorkers
@@ -189,6 +189,7 @@ class Collector:
             Lease(self.store, holder, settings.database.lease_s, is_alone=is_alone),
             self.intake,
             run_tick,
+            run_slice,
             TickContext.of(settings, wake_probes=self.probes.wake),
             self.clock,
             every_s=settings.tick.every_s,
@@ -202,7 +203,8 @@ class Collector:
         self.tick_metrics.told(report.counts, seconds)
         if report.counts:
             self.bell.ring("tickets", "hosts")
-        self.outbox.wake()
+        if report.counts.get("outbox_due"):
+            self.outbox.wake()
 
     def _chores(self) -> list[Chore]:
         settings = self.settings

@@ -3,9 +3,10 @@
 Every turn writes the noted heartbeats first, so that no host is suspected whose report lies in our own memory. On
 SQLite flush and tick share one commit at the head of the writer's line. Only here does the tick meet a clock.
 
-Under pressure (reports wait for the writer when a tick ends) the tick takes smaller bites of the findings and rests
-longer between them: a flood of findings must not keep agents waiting for their answer. What is not judged yet is
-durable and counted. An outage that the tick finds by itself, with no flood behind it, is judged in one piece.
+Under pressure (reports wait for the writer when a tick ends) findings are judged in slices: each is a transaction of
+its own, with the lease's term checked in it, as large as ``SLICE_S`` allows by what the last one took, and intake's
+groups go between. A whole tick still comes every second. What is not judged yet is durable and counted. An outage
+that the tick finds by itself, with no flood behind it, is judged in one piece.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RunTick = Callable[[Connection, int, "TickContext"], "TickReport"]
+"""A whole tick, or one slice of its judging."""
 
 STANDBY_FLUSH_S = 0.25
 """A collector that does not decide hands its heartbeats to the one that does this often: below the shortest grace."""
@@ -40,11 +42,25 @@ SPREAD_BITE = 256
 """Between turns noted heartbeats are written in bites this large: a second's worth of a busy fleet in one transaction
 kept every finding waiting for 200 ms."""
 
-BITE_MIN = 64
+BITE_MIN = 16
 """Fewest findings a tick judges under pressure."""
 
-REST_UNDER_PRESSURE = 3.0
-"""Rest after a tick under pressure, in lengths of that tick: the writer and the interpreter belong to the intake."""
+SLICE_S = 0.010
+"""A slice holds the writer, and much of the interpreter, about so long: five of them fit into the time that a report may
+wait for its answer."""
+
+REST_UNDER_PRESSURE = 2.0
+"""Rest after a slice, in lengths of that slice: the writer and the interpreter belong to the intake."""
+
+
+def next_bite(bite: int, most: int, judged: int, took_s: float, *, is_pressed: bool) -> int:
+    """How many findings the next tick may judge, when one with ``bite`` judged so many in ``took_s`` seconds."""
+    if not is_pressed:
+        return min(most, bite * 2)
+    if judged < bite and took_s <= SLICE_S:
+        return bite
+    fits = round(judged * SLICE_S / took_s) if took_s > 0 else bite * 2
+    return max(BITE_MIN, min(fits, bite * 2, most))
 
 
 class Decider:
@@ -56,6 +72,7 @@ class Decider:
         lease: Lease,
         intake: Intake,
         run_tick: RunTick,
+        run_slice: RunTick,
         context: TickContext,
         clock: Clock,
         *,
@@ -69,6 +86,7 @@ class Decider:
         self._lease = lease
         self._intake = intake
         self._run_tick = run_tick
+        self._run_slice = run_slice
         self._context = context
         self._clock = clock
         self._every_s = every_s
@@ -85,6 +103,8 @@ class Decider:
         self.failures = 0
         self.holds_lease = False
         self._is_pressed = False
+        self._whole_due_ms = 0
+        """When the next whole tick is due; before that, and under pressure, slices come between."""
 
     def start(self) -> None:
         """Begin to turn."""
@@ -124,17 +144,33 @@ class Decider:
                 return False
             # What fails here is noted again, and fails (and is told) in the turn's own flush.
             with contextlib.suppress(StoreError):
-                for _ in range(self._intake.pending() // SPREAD_BITE):
-                    self._store.submit(lambda tx: self._intake.flush(tx, self._clock.now_ms(), SPREAD_BITE))
+                self._spread(event)
+
+    def _spread(self, event: threading.Event) -> None:
+        """Write full bites of the noted heartbeats, each behind what waits already."""
+        for _ in range(self._intake.pending() // SPREAD_BITE):
+            if event.is_set():
+                return
+            self._store.write(lambda tx: self._intake.flush(tx, self._clock.now_ms(), SPREAD_BITE))
 
     def _turn(self) -> float:
         """One turn; how long to wait for the next one."""
         now_ms = self._clock.now_ms()
+        is_slice = self._is_pressed and self._clock.mono_ms() < self._whole_due_ms
         try:
             held = self._lease.try_hold(self._clock.mono_ms())
             self.holds_lease = isinstance(held, Held)
+            if is_slice and isinstance(held, Held):
+                self._spread(self._stopping)
+                return self._decide(held.term, now_ms, self._run_slice)
+            self._whole_due_ms = self._clock.mono_ms() + round(self._every_s * 1000)
+            # In bites, so that the intake's groups go between; the tick comes after the last one.
+            for _ in range(self._intake.pending() // SPREAD_BITE):
+                self._store.submit(lambda tx: self._intake.flush(tx, now_ms, SPREAD_BITE), first=True)
             flushed = self._store.submit(lambda tx: self._intake.flush(tx, now_ms), first=True)
-            wait_s = self._decide(held.term, now_ms) if isinstance(held, Held) else STANDBY_FLUSH_S
+            wait_s = (
+                self._decide(held.term, now_ms, self._run_tick) if isinstance(held, Held) else STANDBY_FLUSH_S
+            )
             flushed.result()
         except Exception:  # the loop's boundary: one bad turn must not end the deciding
             self.failures += 1
@@ -144,28 +180,29 @@ class Decider:
         self._turned()
         return wait_s
 
-    def _decide(self, term: int, now_ms: int) -> float:
-        def decide(tx: Connection) -> TickReport | None:
-            return self._run_tick(tx, now_ms, self._context) if self._lease.still_held(tx, term) else None
+    def _decide(self, term: int, now_ms: int, run: RunTick) -> float:
+        took_s = 0.0
 
-        began_s = perf_seconds()
+        def decide(tx: Connection) -> TickReport | None:
+            nonlocal took_s
+            began_s = perf_seconds()
+            report = run(tx, now_ms, self._context) if self._lease.still_held(tx, term) else None
+            took_s = perf_seconds() - began_s
+            return report
+
         report = self._store.write(decide, first=True)
         if report is None:
             return 0.0
-        took_s = perf_seconds() - began_s
         self._told(report, took_s)
         self._is_pressed = self._pressure() > 0
+        limits = self._context.limits
+        judged = report.counts.get("findings", 0)
+        wanted = next_bite(limits.findings, self._bite_max, judged, took_s, is_pressed=self._is_pressed)
+        if wanted != limits.findings:
+            self._context.limits = dataclasses.replace(limits, findings=wanted)
         if self._is_pressed:
-            self._bite(self._context.limits.findings // 2)
             return min(self._every_s, REST_UNDER_PRESSURE * took_s)
-        self._bite(self._context.limits.findings * 2)
         until_wake_s = (
             (report.next_wake_ms - self._clock.now_ms()) / 1000 if report.next_wake_ms else self._every_s
         )
         return min(self._every_s, max(0.01, until_wake_s))
-
-    def _bite(self, findings: int) -> None:
-        """Let the next tick judge that many findings, within bounds."""
-        wanted = max(BITE_MIN, min(self._bite_max, findings))
-        if wanted != self._context.limits.findings:
-            self._context.limits = dataclasses.replace(self._context.limits, findings=wanted)

@@ -1,4 +1,4 @@
-"""The intake's group statements on SQLite: many rows in one step.
+"""Group statements of intake and tick on SQLite: many rows in one step.
 
 The driver gives up the interpreter's lock for every row it steps over, and beside a busy event loop each row then waits
 for its turn: 128 rows wait 128 times. A statement with many rows is one step, and SQLite does its work while Python
@@ -73,6 +73,16 @@ def move(tx: Connection, rows: Sequence[Sequence[Any]]) -> None:
         " WHERE streams.host_id = moved.host AND streams.stream = moved.name"
     )
     _many(tx, "WITH moved (host, name, n) AS (VALUES ", tail, rows)
+
+
+def handled(tx: Connection, rows: Sequence[Sequence[Any]]) -> None:
+    """Mark findings handled: (id, when, outcome, ticket, why)."""
+    tail = (
+        ") UPDATE findings SET handled_at_ms = done.at_ms, outcome = done.outcome, ticket_id = done.ticket, why = done.why"
+        " FROM done WHERE findings.id = done.id"
+    )
+    texts = [(*row[:4], _text(row[4])) for row in rows]
+    _many(tx, "WITH done (id, at_ms, outcome, ticket, why) AS (VALUES ", tail, texts)
 
 
 def streams_of(tx: Connection, host_ids: Sequence[str]) -> list[tuple[str, str, int, int]]:

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 BACKLOG = 4096
 HEADERS_MAX = 32 * 1024
 
-GC_THRESHOLDS = (20_000, 20, 50)
+GC_THRESHOLDS = (5_000, 20, 50)
 
 SWITCH_S = 0.0005
 """How long the busy event loop may keep the interpreter's lock while writer and tick wait for it. Python's 5 ms is asked

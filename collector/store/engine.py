@@ -1,13 +1,13 @@
 """The store: one door to SQLite or PostgreSQL. Other rooms are handed connections and never open one.
 
 Theory of operation. A writer passes a function that takes the transaction; the store runs it, commits, and only then
-returns its value: nobody can answer before the commit. On SQLite one thread does all writing. What is queued when it
-becomes free shares one commit (one fsync), each function inside a savepoint of its own, so that a failing one takes
-nobody with it; the tick's lane (``first=True``) is emptied before the others. A second writing connection beside a
-group-commit writer would wait up to 131 ms for every transaction (docs/adr/0009). On PostgreSQL every function gets a
-short transaction of its own from a pool, and is run again when the server names a deadlock or a serialisation failure:
-functions must therefore touch nothing but their transaction; what else must follow a commit goes through
-``after_commit``.
+returns its value: nobody can answer before the commit. On SQLite one thread does all writing
+(``collector.store.writer``). What is queued when it becomes free shares one commit (one fsync), as far as it fits into a
+few milliseconds, each function inside a savepoint of its own, so that a failing one takes nobody with it; the tick's
+lane (``first=True``) leads. A second writing connection beside a group-commit writer would wait up to 131 ms for every
+transaction (docs/adr/0009). On PostgreSQL every function gets a short transaction of its own from a pool, and is run
+again when the server names a deadlock or a serialisation failure: functions must therefore touch nothing but their
+transaction; what else must follow a commit goes through ``after_commit``.
 
 An in-memory SQLite store (``sqlite://``) has neither thread nor pool: everything runs in the caller's thread on one
 connection, which is what the simulation needs.
@@ -15,7 +15,6 @@ connection, which is what the simulation needs.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
@@ -27,10 +26,12 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-T = TypeVar("T")
+from collector.store.errors import StoreBusy, StoreClosed
+from collector.store.errors import StoreError as StoreError
+from collector.store.writer import HOOKS, Hooks, Job, SqliteWriter
+from collector.store.writer import savepoint as savepoint
 
-GROUP_MAX = 64
-"""Most functions that share one commit: bounds how long the tick's lane can wait."""
+T = TypeVar("T")
 
 QUEUE_MAX = 4096
 POOL_SIZE = 8
@@ -45,24 +46,6 @@ RETRIES = 5
 _RETRY_STATES = ("40001", "40P01")
 """PostgreSQL: serialisation failure, deadlock detected."""
 
-_HOOKS = "vartovyi_hooks"
-
-
-class StoreError(Exception):
-    """The store cannot take this now; ``permanent`` says whether asking again can help."""
-
-    permanent = False
-
-
-class StoreBusy(StoreError):
-    """The writer's queue is full."""
-
-
-class StoreClosed(StoreError):
-    """The store was closed; nothing more is written."""
-
-    permanent = True
-
 
 class Store:
     """A database behind ``read``, ``write`` and ``submit``; see the module's theory of operation."""
@@ -73,10 +56,14 @@ class Store:
         self.dialect = parsed.get_backend_name()
         self._queue_max = queue_max
         if self.dialect == "sqlite" and parsed.database in (None, "", ":memory:"):
-            self._lanes: _Inline | _SqliteWriter | _PostgresWriters = _Inline(_memory_engine(url))
+            self._lanes: _Inline | SqliteWriter | _PostgresWriters = _Inline(_memory_engine(url))
             self._readers = self._lanes.engine
         elif self.dialect == "sqlite":
-            self._lanes = _SqliteWriter(_sqlite_engine(url, writing=True, pool_size=1), queue_max)
+            self._lanes = SqliteWriter(
+                _sqlite_engine(url, writing=True, pool_size=1),
+                queue_max,
+                _sqlite_engine(url, writing=True, pool_size=1),
+            )
             self._readers = _sqlite_engine(url, writing=False, pool_size=pool_size)
         elif self.dialect == "postgresql":
             self._readers = _postgres_engine(url, pool_size)
@@ -122,140 +109,12 @@ class Store:
 
 def after_commit(tx: Connection, act: Callable[[], None]) -> None:
     """Run ``act`` once ``tx`` is durable; never, when the transaction or its savepoint is undone."""
-    tx.info[_HOOKS].done.append(act)
+    tx.info[HOOKS].done.append(act)
 
 
 def after_undo(tx: Connection, act: Callable[[], None]) -> None:
     """Run ``act`` when what this function wrote in ``tx`` was undone."""
-    tx.info[_HOOKS].undone.append(act)
-
-
-class _Hooks:
-    """What must follow one function's fate."""
-
-    __slots__ = ("done", "undone")
-
-    def __init__(self) -> None:
-        self.done: list[Callable[[], None]] = []
-        self.undone: list[Callable[[], None]] = []
-
-    def settle(self, committed: bool) -> None:
-        for act in self.done if committed else reversed(self.undone):
-            act()
-
-
-class _Job:
-    """One submitted function with its future."""
-
-    __slots__ = ("error", "fn", "future", "hooks", "value")
-
-    def __init__(self, fn: Callable[[Connection], Any]) -> None:
-        self.fn = fn
-        self.future: Future[Any] = Future()
-        self.hooks = _Hooks()
-        self.value: Any = None
-        self.error: BaseException | None = None
-
-    def run(self, conn: Connection) -> None:
-        """Run inside a savepoint; an error is kept for the future, and undone."""
-        conn.info[_HOOKS] = self.hooks
-        savepoint = conn.begin_nested()
-        try:
-            self.value = self.fn(conn)
-            savepoint.commit()
-        except Exception as error:  # the boundary between the writer and whoever asked: the asker gets it
-            self.error = error
-            if savepoint.is_active:
-                savepoint.rollback()
-
-    def settle(self, error: BaseException | None = None) -> None:
-        """Tell hooks, then the waiting side."""
-        failed = self.error or error
-        try:
-            self.hooks.settle(committed=failed is None)
-        except Exception as hook_error:  # a hook's bug must not leave the asker waiting for ever
-            failed = failed or hook_error
-        if not self.future.set_running_or_notify_cancel():
-            return
-        if failed is not None:
-            self.future.set_exception(failed)
-        else:
-            self.future.set_result(self.value)
-
-
-class _SqliteWriter:
-    """The one thread that writes to a SQLite file."""
-
-    def __init__(self, engine: Engine, queue_max: int) -> None:
-        self.engine = engine
-        self._queue_max = queue_max
-        self._first: collections.deque[_Job] = collections.deque()
-        self._others: collections.deque[_Job] = collections.deque()
-        self._wake = threading.Condition()
-        self._is_closing = False
-        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
-        self._thread.start()
-
-    def write(self, fn: Callable[[Connection], T], first: bool) -> T:
-        if threading.current_thread() is self._thread:
-            raise AssertionError(
-                "a function inside the writer must use its own transaction, not ask for another"
-            )
-        return self.submit(fn, first).result()
-
-    def submit(self, fn: Callable[[Connection], T], first: bool) -> Future[T]:
-        job = _Job(fn)
-        with self._wake:
-            if self._is_closing:
-                raise StoreClosed("the store is closed")
-            lane = self._first if first else self._others
-            if len(lane) >= self._queue_max:
-                raise StoreBusy(f"{len(lane)} writes are waiting already")
-            lane.append(job)
-            self._wake.notify()
-        return job.future
-
-    def depth(self) -> int:
-        return len(self._first) + len(self._others)
-
-    def close(self) -> None:
-        with self._wake:
-            self._is_closing = True
-            self._wake.notify()
-        self._thread.join()
-        self.engine.dispose()
-
-    def _run(self) -> None:
-        while True:
-            group = self._next_group()
-            if not group:
-                return
-            self._commit_group(group)
-
-    def _next_group(self) -> list[_Job]:
-        """What shares the next commit; empty when closing and nothing is left."""
-        with self._wake:
-            while not self._first and not self._others:
-                if self._is_closing:
-                    return []
-                self._wake.wait()
-            group: list[_Job] = []
-            for lane in (self._first, self._others):
-                while lane and len(group) < GROUP_MAX:
-                    group.append(lane.popleft())
-            return group
-
-    def _commit_group(self, group: list[_Job]) -> None:
-        try:
-            with self.engine.connect() as conn, conn.begin():
-                for job in group:
-                    job.run(conn)
-        except Exception as error:  # a failed BEGIN or COMMIT (disk full, file gone) is every asker's answer
-            for job in group:
-                job.settle(error)
-        else:
-            for job in group:
-                job.settle()
+    tx.info[HOOKS].undone.append(act)
 
 
 class _PostgresWriters:
@@ -275,10 +134,10 @@ class _PostgresWriters:
         if self._is_closed:
             raise StoreClosed("the store is closed")
         for attempt in range(1, RETRIES + 1):
-            hooks = _Hooks()
+            hooks = Hooks()
             try:
                 with self.engine.connect() as conn, conn.begin():
-                    conn.info[_HOOKS] = hooks
+                    conn.info[HOOKS] = hooks
                     value = fn(conn)
             except DBAPIError as error:
                 hooks.settle(committed=False)
@@ -342,7 +201,7 @@ class _Inline:
                 raise StoreClosed("the store is closed")
             if self._conn.in_transaction():
                 raise AssertionError("a function inside a transaction must use it, not ask for another")
-            job = _Job(fn)
+            job = Job(fn)
             error: Exception | None = None
             try:
                 with self._conn.begin():
@@ -409,7 +268,7 @@ def _set_up_sqlite(engine: Engine, *, begin: str, read_only: bool) -> None:
             "synchronous=FULL",
             "foreign_keys=ON",
             f"busy_timeout={BUSY_TIMEOUT_MS}",
-            "wal_autocheckpoint=4000",  # 16 MiB: a checkpoint's fsync every few seconds at full load, not several a second
+            "wal_autocheckpoint=32768",  # 128 MiB: only where the writer's own mover cannot (collector.store.writer)
             "journal_size_limit=67108864",
             "cache_size=-16000",
             "temp_store=MEMORY",

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Connection, and_, bindparam, delete, insert, select, update
 
+from collector import intake_sqlite
 from collector.qualify.subjects import subject_of
 from collector.tables import findings, open_findings
 from collector.tick.cases import OpenRow, body_of
@@ -203,22 +204,21 @@ def write_fate(
 
 def write_handled(tx: Connection, rows: Sequence[Row], now_ms: int) -> None:
     """Mark the rows handled, each with its outcome: in the same transaction as what came of it."""
-    tx.execute(
-        update(findings)
-        .where(findings.c.id == bindparam("b_id"))
-        .values(
-            handled_at_ms=now_ms,
-            outcome=bindparam("b_outcome"),
-            ticket_id=bindparam("b_ticket"),
-            why=bindparam("b_why", type_=JSON(none_as_null=True)),
-        ),
-        [
-            {
-                "b_id": r.id,
-                "b_outcome": r.outcome,
-                "b_ticket": r.ticket_id,
-                "b_why": r.why.to_dict() if r.why else None,
-            }
-            for r in rows
-        ],
+    done = [(r.id, now_ms, r.outcome, r.ticket_id, r.why.to_dict() if r.why else None) for r in rows]
+    if tx.dialect.name == "sqlite":
+        intake_sqlite.handled(tx, done)
+        return
+    names = ("b_id", "b_now", "b_outcome", "b_ticket", "b_why")
+    tx.execute(_HANDLED, [dict(zip(names, row, strict=True)) for row in done])
+
+
+_HANDLED = (
+    update(findings)
+    .where(findings.c.id == bindparam("b_id"))
+    .values(
+        handled_at_ms=bindparam("b_now"),
+        outcome=bindparam("b_outcome"),
+        ticket_id=bindparam("b_ticket"),
+        why=bindparam("b_why", type_=JSON(none_as_null=True)),
     )
+)

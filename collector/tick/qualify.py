@@ -19,6 +19,7 @@ from collector.qualify.correlate import Group, Place, fallen_groups, groups_of
 from collector.qualify.judge import as_usual, qualify, summary
 from collector.qualify.shared import FAMILIES, FAR_FAMILIES, breadth, scopes_of
 from collector.qualify.subjects import stem
+from collector.store.engine import savepoint
 from collector.tables import hosts, open_findings
 from collector.tick.cases import OpenRow, Scene, body_of, load_open, load_scene
 from collector.tick.context import TickContext, TickReport
@@ -166,11 +167,10 @@ class _Judge:
 
     def _guarded(self, problem: Problem, act: Callable[[Problem], None]) -> None:
         """Judge one problem; when that breaks, its rows are recorded with the reason, and the auditor opens a ticket."""
-        if self._survives(problem.key, lambda: act(problem)):
-            return
-        for row in problem.rows:
-            row.outcome, row.ticket_id = "recorded", None
-            row.why = Reason("reason.internal.judge_failed", {"problem": problem.key})
+        if not self._survives(problem.key, lambda: act(problem)):
+            for row in problem.rows:
+                row.outcome, row.ticket_id = "recorded", None
+                row.why = Reason("reason.internal.judge_failed", {"problem": problem.key})
 
     def _survives(self, name: str, act: Callable[[], None]) -> bool:
         """Run ``act``, so that a fault of ours in it cannot stop the judging of all others; whether it went well.
@@ -178,7 +178,7 @@ class _Judge:
         A fault of the database is everybody's and goes up: the whole tick is undone and tried again.
         """
         try:
-            with self.tx.begin_nested():
+            with savepoint(self.tx):
                 act()
         except DBAPIError:
             raise

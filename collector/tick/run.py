@@ -1,6 +1,7 @@
 """One tick: every decision of the collector, in one order, with one ``now``, in one transaction.
 
-silence, outside probes, qualify and ticket, resolve, clocks, outbox, auditor. Slow things happen elsewhere: probes and
+silence, outside probes, qualify and ticket, resolve, clocks, outbox, auditor. Under pressure the judging of findings comes in
+slices between the ticks (``run_slice``), each a transaction of its own. Slow things happen elsewhere: probes and
 deliveries are rows that workers claim. The caller holds the lease, flushes buffered heartbeats first (else a host
 that beat a moment ago would look late), and runs the next tick no later than ``next_wake_ms``.
 """
@@ -39,5 +40,15 @@ def run_tick(tx: Connection, now_ms: int, ctx: TickContext) -> TickReport:
     count_outbox(tx, now_ms, report)
     audit(tx, now_ms, ctx, ctx.book, report)
     ctx.is_first = False
+    report.next_wake_ms = max(report.next_wake_ms, now_ms + SHORTEST_WAIT_MS)
+    return report
+
+
+def run_slice(tx: Connection, now_ms: int, ctx: TickContext) -> TickReport:
+    """Judge and place as many findings as a tick's bounds allow, and nothing else."""
+    report = TickReport(next_wake_ms=now_ms + round(ctx.tick_s * 1000))
+    ctx.book = contracts.current(tx, ctx.book)
+    judge_findings(tx, now_ms, ctx, ctx.book, report)
+    count_outbox(tx, now_ms, report)
     report.next_wake_ms = max(report.next_wake_ms, now_ms + SHORTEST_WAIT_MS)
     return report

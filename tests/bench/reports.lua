@@ -1,8 +1,9 @@
 -- Load for the intake: every request is another host's next report, as its agent would send it.
 -- Clocks are truthful, since the collector judges them: a frozen wall clock would make every host a finding of its own.
--- Arguments: tokens file; kind (beat | finding: one that the tick only records | storm: one that it must judge); delay in
--- ms between two requests of one connection (0 = none); when the hosts booted, epoch ms; threads; first host and number of
--- hosts (a host's findings are numbered from 1 in each run).
+-- Arguments: tokens file; kind (beat | finding: one that the tick only records | storm: one that it must judge); reports a
+-- second of all threads together (0 = as many as are taken), which come by chance as hosts do (a Poisson stream: equal
+-- pauses would let every connection send in the same moment, again and again); when the hosts booted, epoch ms; threads;
+-- first host and number of hosts (a host's findings are numbered from 1 in each run).
 local ffi = require("ffi")
 ffi.cdef("typedef struct { long s; long us; } tv_t; int gettimeofday(tv_t *tv, void *tz);")
 local threads, counter = {}, 0
@@ -20,9 +21,12 @@ function setup(thread)
 end
 
 function init(args)
-  kind, pause = args[2], tonumber(args[3] or "0")
+  kind = args[2]
   booted = tonumber(args[4])
   total = tonumber(args[5] or "1")
+  local rate = tonumber(args[3] or "0") / total
+  gap = rate > 0 and 1000 / rate or 0
+  math.randomseed(id + 1)
   tokens = {}
   local n = 0
   local first, count = tonumber(args[6]), tonumber(args[7])
@@ -69,7 +73,13 @@ function request()
   return wrk.format("POST", "/api/v1/reports", {["Authorization"] = "Bearer " .. tokens[at]}, body .. "}")
 end
 
-function delay() return pause end
+-- Whichever connection is free takes the next arrival of its thread.
+function delay()
+  if gap == 0 then return 0 end
+  local now = now_ms()
+  due = (due or now) - gap * math.log(1 - math.random())
+  return math.max(0, math.floor(due - now + 0.5))
+end
 
 function done(summary, latency, requests)
   local e = summary.errors

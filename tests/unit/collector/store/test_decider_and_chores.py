@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from collector.chores import Chore, Chores
-from collector.decider import BITE_MIN, Decider
+from collector.decider import BITE_MIN, SLICE_S, Decider, next_bite
 from collector.fleet_cache import FleetCache
 from collector.intake import Intake
 from collector.store.engine import Store
@@ -26,6 +26,7 @@ class Stage:
         self.clock = FixedClock()
         self.context = TickContext()
         self.ticks: list[int] = []
+        self.slices: list[int] = []
         self.told: list[TickReport] = []
         self.turned = 0
         self.waiting = 0
@@ -37,6 +38,7 @@ class Stage:
             self.lease,
             Intake(FleetCache()),
             self._tick,
+            self._slice,
             self.context,
             self.clock,
             every_s=1.0,
@@ -51,6 +53,10 @@ class Stage:
             raise self.breaks
         self.ticks.append(now_ms)
         return TickReport({"findings": 1}, now_ms + self.wake_in_ms)
+
+    def _slice(self, tx: Any, now_ms: int, context: Any) -> TickReport:
+        self.slices.append(now_ms)
+        return TickReport({"findings": context.limits.findings}, now_ms + self.wake_in_ms)
 
     def _turned(self) -> None:
         self.turned += 1
@@ -94,17 +100,48 @@ def test_who_lost_the_lease_decides_nothing(stage: Stage) -> None:
     assert len(stage.ticks) == 1
 
 
-def test_under_pressure_the_bites_shrink_and_grow_again_afterwards(stage: Stage) -> None:
-    whole = stage.context.limits.findings
+def test_under_pressure_slices_come_between_whole_ticks_and_the_whole_ones_still_every_second(
+    stage: Stage,
+) -> None:
     stage.waiting = 5
-    for _ in range(20):
+    for _ in range(30):
         stage.decider._turn()
-    assert stage.context.limits.findings == BITE_MIN
-    assert stage.decider._is_pressed
+        stage.clock.advance(100)
+    assert stage.ticks == [stage.ticks[0] + 1000 * n for n in range(3)]
+    assert len(stage.slices) == 27
     stage.waiting = 0
-    for _ in range(20):
-        stage.decider._turn()
-    assert stage.context.limits.findings == whole
+    stage.decider._turn()
+    stage.decider._turn()
+    assert (len(stage.ticks), len(stage.slices)) == (5, 27)
+
+
+def test_a_slice_checks_the_term_in_its_own_transaction(stage: Stage) -> None:
+    stage.waiting = 5
+    stage.decider._turn()
+    Lease(stage.store, "other", 10.0, is_alone=True).try_hold(0)
+    assert stage.decider._turn() == 0.0
+    assert stage.slices == []
+
+
+@pytest.mark.parametrize(
+    ("bite", "judged", "took_s", "is_pressed", "wanted"),
+    [
+        (1000, 1000, 10 * SLICE_S, True, 100),
+        (100, 100, SLICE_S / 10, True, 200),
+        (100, 100, SLICE_S / 1.5, True, 150),
+        (100, 100, 100 * SLICE_S, True, BITE_MIN),
+        (100, 40, SLICE_S / 2, True, 100),
+        (100, 40, 2 * SLICE_S, True, 20),
+        (100, 0, 2 * SLICE_S, True, BITE_MIN),
+        (100, 3, 5.0, False, 200),
+        (4000, 3, 5.0, False, 5000),
+    ],
+    ids=["too long", "at most doubled", "as it fits", "never below", "nothing left", "dear", "nothing judged", "rest", "whole"],
+)  # fmt: skip
+def test_a_slice_is_as_large_as_the_last_one_lets_hope(
+    bite: int, judged: int, took_s: float, is_pressed: bool, wanted: int
+) -> None:
+    assert next_bite(bite, 5000, judged, took_s, is_pressed=is_pressed) == wanted
 
 
 def test_stopping_gives_the_lease_back(stage: Stage) -> None:
