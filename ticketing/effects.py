@@ -68,9 +68,7 @@ def insert_tickets(
     ids = [int(ticket_id) for ticket_id in tx.execute(_TICKETS, given).scalars()]
     for row, ticket_id in zip(rows, ids, strict=True):
         row["id"] = ticket_id
-    links = [
-        {"host_id": host, "ticket_id": row["id"]} for row in rows for host in sorted(set(row["affected"]))
-    ]
+    links = [link for row in rows for link in ledger.host_links(row, sorted(set(row["affected"])))]
     if links:
         tx.execute(_HOSTS, links)
     started = [
@@ -134,7 +132,7 @@ def requalified(
         line=line,
         affected=sorted({*row["affected"], *verdict.affected}),
     )
-    ledger.set_hosts(tx, row["id"], row["affected"], after["affected"])
+    ledger.set_hosts(tx, row, after)
     body = {
         "reason": reason.to_dict(),
         "reasons": [r.to_dict() for r in verdict.reasons],
@@ -173,7 +171,7 @@ def widened(tx: Connection, book: Book, row: RowLike, verdict: Verdict, now_ms: 
         began_at_ms=began,
         verdict=merged.to_dict(),
     )
-    ledger.set_hosts(tx, row["id"], row["affected"], affected)
+    ledger.set_hosts(tx, row, after)
     body = {"reason": reason.to_dict(), "reasons": [r.to_dict() for r in verdict.reasons], "hosts": new}
     event_id = ledger.write_event(tx, row["id"], now_ms, MACHINE, "widen", body, is_public=True)
     outbox.announce(
@@ -222,8 +220,8 @@ def merged(
     event_id = ledger.write_event(tx, row["id"], now_ms, actor, "merge", body, is_public=True)
     affected = sorted({*into["affected"], *row["affected"]})
     began = min(into["began_at_ms"], row["began_at_ms"])
-    ledger.change_ticket(tx, into, now_ms, affected=affected, began_at_ms=began)
-    ledger.set_hosts(tx, into["id"], into["affected"], affected)
+    wider = ledger.change_ticket(tx, into, now_ms, affected=affected, began_at_ms=began)
+    ledger.set_hosts(tx, into, wider)
     ledger.write_event(tx, into["id"], now_ms, actor, "merge", body | {"clocks": []}, is_public=True)
     outbox.announce(tx, book.contract(row["contract_id"]), after, "merge", event_id, now_ms, reasons=[reason])
     return after
@@ -312,7 +310,7 @@ def reopened(
         closed_at_ms=None,
         recurrences=row["recurrences"] + 1,
     )
-    ledger.set_hosts(tx, row["id"], row["affected"], after["affected"])
+    ledger.set_hosts(tx, row, after)
     held = ledger.turn_clocks(tx, book, row, changes)
     body = {
         "reason": reason.to_dict(),

@@ -214,8 +214,7 @@ def split(
     values: dict[str, Any] = {"affected": rest}
     if row["verdict"]:
         values["verdict"] = {**row["verdict"], "affected": rest}
-    ledger.change_ticket(tx, row, now_ms, **values)
-    ledger.set_hosts(tx, ticket_id, row["affected"], rest)
+    ledger.set_hosts(tx, row, ledger.change_ticket(tx, row, now_ms, **values))
     reason = Reason(
         "reason.intake.split",
         {"hosts": ", ".join(verdict.affected), "ticket": ticket_id, "into": outcome.ticket_id},

@@ -31,6 +31,11 @@ _OPEN_VALUES = (
 # Built once: thousands of tickets may change in one tick, and building a statement costs more than running it.
 _TICKET = select(tables.tickets).where(tables.tickets.c.id == bindparam("b_id")).with_for_update()
 _CHANGE = update(tables.tickets).where(tables.tickets.c.id == bindparam("b_id"))
+_MOVE_UP = (
+    update(tables.ticket_hosts)
+    .where(tables.ticket_hosts.c.ticket_id == bindparam("b_id"))
+    .values(updated_at_ms=bindparam("b_at"))
+)
 _EVENT = insert(tables.ticket_events)
 _EVENTS = _EVENT.returning(tables.ticket_events.c.id, sort_by_parameter_order=True)
 
@@ -95,6 +100,8 @@ def change_ticket(tx: Connection, row: RowLike, now_ms: int, **values: Any) -> d
     values.setdefault("updated_at_ms", max(now_ms, row["updated_at_ms"]))
     values.setdefault("version", row["version"] + 1)
     tx.execute(_CHANGE, {"b_id": row["id"], **values})
+    if row["affected"] and values["updated_at_ms"] != row["updated_at_ms"]:
+        tx.execute(_MOVE_UP, {"b_id": row["id"], "b_at": values["updated_at_ms"]})
     return dict(row) | values
 
 
@@ -103,10 +110,11 @@ def touch(tx: Connection, row: RowLike, now_ms: int) -> dict[str, Any]:
     return change_ticket(tx, row, now_ms, version=row["version"])
 
 
-def set_hosts(tx: Connection, ticket_id: int, before: Iterable[str], after: Iterable[str]) -> None:
-    """Keep ``ticket_hosts`` equal to the ticket's affected hosts."""
-    table = tables.ticket_hosts
-    gone, new = sorted(set(before) - set(after)), sorted(set(after) - set(before))
+def set_hosts(tx: Connection, before: RowLike, after: RowLike) -> None:
+    """Keep ``ticket_hosts`` equal to the ticket's affected hosts: its row before a change, and the row it became."""
+    table, ticket_id = tables.ticket_hosts, after["id"]
+    were, are = set(before["affected"]), set(after["affected"])
+    gone, new = sorted(were - are), sorted(are - were)
     for start in range(0, len(gone), 500):
         tx.execute(
             delete(table).where(
@@ -114,7 +122,13 @@ def set_hosts(tx: Connection, ticket_id: int, before: Iterable[str], after: Iter
             )
         )
     if new:
-        tx.execute(insert(table), [{"host_id": host, "ticket_id": ticket_id} for host in new])
+        tx.execute(insert(table), host_links(after, new))
+
+
+def host_links(row: RowLike, host_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Rows of ``ticket_hosts`` for a ticket and these hosts."""
+    common = {"ticket_id": row["id"], "updated_at_ms": row["updated_at_ms"]}
+    return [{"host_id": host_id, **common} for host_id in host_ids]
 
 
 def watches(tx: Connection, ticket_id: int) -> dict[ClockKind, Stopwatch]:

@@ -1,7 +1,9 @@
 """What pages, API and command line read: lists and tickets as one viewer may see them.
 
-Lists page by (updated_at_ms, id) through an index, never by offset, so that they stay fast with a million tickets. A
-client sees its own contract, public events, and nothing of other clients' hosts.
+Lists page by (updated_at_ms, id) through an index, never by offset, so that they stay fast with a million tickets. One
+filter leads, by the index in its order; what the list is narrowed by beside it stands in the same index, so that entries
+are passed over without their rows. SQLite, which knows no more of a column than how many values it has, is told which
+one leads. A client sees its own contract, public events, and nothing of other clients' hosts.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, func, or_, select, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Select, func, or_, select, tuple_, type_coerce
 
 from ticketing import tables
 from ticketing.model import Reason, TicketState
@@ -186,14 +188,8 @@ def list_tickets(
     """Newest change first; ``after`` is the previous page's (updated_at_ms, id)."""
     limit = max(1, min(limit, MAX_PAGE))
     tickets = tables.tickets
-    query = _narrowed(
-        select(*(tickets.c[name] for name in _LIST_COLUMNS), tickets.c.verdict),
-        viewer,
-        wanted or TicketFilter(),
-    )
-    if after is not None:
-        query = query.where(tuple_(tickets.c.updated_at_ms, tickets.c.id) < tuple_(*after))
-    query = query.order_by(tickets.c.updated_at_ms.desc(), tickets.c.id.desc()).limit(limit + 1)
+    columns = (*(tickets.c[name] for name in _LIST_COLUMNS), tickets.c.verdict)
+    query = _newest_first(conn, select(*columns), viewer, wanted or TicketFilter(), after).limit(limit + 1)
     rows = list(conn.execute(query).mappings())
     page = rows[:limit]
     clocks = _clocks(conn, [row["id"] for row in page])
@@ -259,47 +255,85 @@ def outbox_counts(conn: Connection) -> dict[str, int]:
 
 def newest_change(conn: Connection, viewer: Viewer) -> int:
     """Instant of the newest change that this viewer can see: tells a live page whether to read again."""
-    tickets = tables.tickets
-    query = _narrowed(select(tickets.c.updated_at_ms), viewer, TicketFilter())
-    return conn.execute(query.order_by(tickets.c.updated_at_ms.desc()).limit(1)).scalar() or 0
+    query = _newest_first(conn, select(tables.tickets.c.updated_at_ms), viewer, TicketFilter())
+    return conn.execute(query.limit(1)).scalar() or 0
 
 
-def _narrowed(query: AnySelect, viewer: Viewer, wanted: TicketFilter) -> AnySelect:
-    tickets = tables.tickets
-    if viewer.is_client:
-        query = query.where(tickets.c.contract_id == (viewer.contract_id or ""))
-    if wanted.state == "open":
-        query = query.where(tickets.c.open_mark == 1)
-    elif wanted.state:
-        query = query.where(tickets.c.state == wanted.state)
-        if wanted.state in _OPEN_NAMES:
-            query = query.where(tickets.c.open_mark == 1)  # leads the planner to the index of the open ones
-    if wanted.class_ is not None:
-        query = query.where(tickets.c["class"] == wanted.class_)
-    if wanted.line is not None:
-        query = query.where(tickets.c.line == wanted.line)
-    if wanted.assignee:
-        query = query.where(tickets.c.assignee == wanted.assignee)
-    if wanted.contract_id:
-        query = query.where(tickets.c.contract_id == wanted.contract_id)
-    if wanted.parent_id is not None and not viewer.is_client:
-        query = query.where(tickets.c.parent_id == wanted.parent_id)
-    if wanted.host_id:
-        links = tables.ticket_hosts
-        query = query.where(
-            tickets.c.id.in_(select(links.c.ticket_id).where(links.c.host_id == wanted.host_id))
-        )
+def _newest_first(
+    conn: Connection,
+    query: AnySelect,
+    viewer: Viewer,
+    wanted: TicketFilter,
+    after: tuple[int, int] | None = None,
+) -> AnySelect:
+    """The query narrowed to what the viewer may and wants to see, newest change first, from behind ``after``."""
+    tickets, links = tables.tickets, tables.ticket_hosts
+    equal = _equalities(viewer, wanted)
+    lead = next((name for name in _LEADS if name in equal), "")
+    is_of_host = bool(wanted.host_id) and lead != "open_mark"
+    order = (tickets.c.updated_at_ms, tickets.c.id)
+    for name, value in equal.items():
+        is_hidden = (name != lead or is_of_host) and conn.dialect.name == "sqlite"
+        query = query.where((_hidden(tickets.c[name]) if is_hidden else tickets.c[name]) == value)
+    if is_of_host:
+        query = query.join(links, links.c.ticket_id == tickets.c.id).where(links.c.host_id == wanted.host_id)
+        order = (links.c.updated_at_ms, links.c.ticket_id)
+    elif wanted.host_id:
+        is_linked = (links.c.host_id == wanted.host_id) & (links.c.ticket_id == tickets.c.id)
+        query = query.where(select(1).where(is_linked).exists())
+    elif lead == "parent_id":
+        # A parent's children are few and looked up; the order of the whole table would be walked to its end.
+        order = (_hidden(tickets.c.updated_at_ms), tickets.c.id)
     if wanted.text:
-        query = query.where(tickets.c.id.in_(_with_words(viewer, wanted)))
-    return query
+        query = query.where(tickets.c.id.in_(_with_words(conn, viewer, wanted)))
+    if after is not None:
+        query = query.where(tuple_(*order) < tuple_(*after))
+    return query.order_by(order[0].desc(), order[1].desc())
 
 
-def _with_words(viewer: Viewer, wanted: TicketFilter) -> Select[Any]:
+def _equalities(viewer: Viewer, wanted: TicketFilter) -> dict[str, Any]:
+    """Columns that must have one value."""
+    equal: dict[str, Any] = {}
+    if wanted.state:
+        if wanted.state == "open" or wanted.state in _OPEN_NAMES:
+            equal["open_mark"] = 1
+        if wanted.state != "open":
+            equal["state"] = wanted.state
+    if wanted.class_ is not None:
+        equal["class"] = wanted.class_
+    if wanted.line is not None:
+        equal["line"] = wanted.line
+    if wanted.assignee:
+        equal["assignee"] = wanted.assignee
+    if wanted.contract_id:
+        equal["contract_id"] = wanted.contract_id
+    if viewer.is_client:
+        own = viewer.contract_id or ""
+        equal["contract_id"] = own if equal.get("contract_id", own) == own else _NOBODY
+    elif wanted.parent_id is not None:
+        equal["parent_id"] = wanted.parent_id
+    return equal
+
+
+def _hidden(column: Column[Any]) -> ColumnElement[Any]:
+    """The column so that no index is chosen by it; its value is the same."""
+    is_text = column.type.python_type is str
+    return type_coerce(column, column.type).concat("") if is_text else column + 0
+
+
+_LEADS = ("parent_id", "open_mark", "assignee", "contract_id", "class", "line", "state")
+"""Which filter's index is walked, the first of these that is there: the one with the fewest entries to pass over."""
+
+_NOBODY = ""
+"""No contract has this id."""
+
+
+def _with_words(conn: Connection, viewer: Viewer, wanted: TicketFilter) -> Select[Any]:
     """Ids of the newest tickets that hold the words in what a person wrote, the problem's subject, or the cause's name."""
     tickets = tables.tickets
     columns = (tickets.c.id, tickets.c.title, tickets.c.problem, tickets.c.root_cause)
-    newest = _narrowed(select(*columns), viewer, dataclasses.replace(wanted, text=""))
-    near = newest.order_by(tickets.c.updated_at_ms.desc(), tickets.c.id.desc()).limit(MAX_SEARCHED).subquery()
+    newest = _newest_first(conn, select(*columns), viewer, dataclasses.replace(wanted, text=""))
+    near = newest.limit(MAX_SEARCHED).subquery()
     # SQLite folds the case of ASCII only, so a Ukrainian word is tried as people write it.
     spellings = {wanted.text, wanted.text.lower(), wanted.text.capitalize(), wanted.text.upper()}
     hits = [

@@ -184,7 +184,7 @@ def test_a_closed_ticket_goes_with_all_that_hangs_on_it_and_a_parent_after_its_c
         ticket_events,
         *({"ticket_id": n, "at_ms": OLD, "actor": "m", "kind": "note", "body": {}} for n in (1, 2, 3, 4)),
     )
-    put(store, ticket_hosts, *({"host_id": "a1", "ticket_id": n} for n in (2, 4)))
+    put(store, ticket_hosts, *({"host_id": "a1", "ticket_id": n, "updated_at_ms": 1} for n in (2, 4)))
     put(
         store,
         clocks,
