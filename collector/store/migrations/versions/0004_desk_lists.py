@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003_desk_lists"
-down_revision = "0002"
+revision = "0004_desk_lists"
+down_revision = "0003_quiet"
 branch_labels = None
 depends_on = None
 
