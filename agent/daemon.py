@@ -43,6 +43,8 @@ GAP_MS = 500
 HOLE_MS = 3_000
 GOODBYE_S = 3.0
 """Longest time that the last report may take; systemd waits longer before it kills."""
+FIRST_NUMBERS_MS = 150
+"""How long the first report waits for the first sweep: a sampler that hangs must not make the start look slow."""
 OWN_EVERY_S = 10.0
 """How often our own signals are judged and the pages rendered, at most."""
 EX_TEMPFAIL = 75
@@ -324,7 +326,7 @@ class Daemon:
             return
         if not self._is_greeted:
             # The first report leaves with the first numbers, or without them when they take long.
-            if not self.sweeps.all_swept() and now.mono_ms - self._born_ms < 300:
+            if not self.sweeps.all_swept() and now.mono_ms - self._born_ms < FIRST_NUMBERS_MS:
                 return
             self._is_greeted = True
         due_ms = self.cadence.due_ms(has_news=self.core.has_news, now_ms=now.mono_ms)

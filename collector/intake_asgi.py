@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from agent.wire import Reply
 from collector.intake import Accepted, Intake, Rejected
 from collector.settings import is_loopback
-from collector.store.engine import Store, StoreError
+from collector.store.engine import Store, StoreError, is_disk_full
 from config.clock import Clock
 from config.log import fields
 
@@ -45,6 +45,12 @@ SLOW_BODY = Rejected(408, "slow_body", "The body did not arrive in time.")
 BUSY = Rejected(503, "busy", "Too many reports wait to be written; send this one again.", retry_after_s=1)
 STORE_AWAY = Rejected(
     503, "store", "The store cannot take reports now; keep this one and send it again.", retry_after_s=5
+)
+STORE_FULL = Rejected(
+    507,
+    "store_full",
+    "The collector's disk has no room; keep this report and send it again.",
+    retry_after_s=10,
 )
 POISON = Rejected(
     500, "internal", "This report could not be written; the collector's log says why.", retry_after_s=60
@@ -189,7 +195,7 @@ class IntakeApp:
                     waiting.future.set_result(answer)
             return
         is_store = isinstance(error, (SQLAlchemyError, StoreError, OSError))
-        if len(group) > 1 and not isinstance(error, StoreError):
+        if len(group) > 1 and not isinstance(error, StoreError) and not is_disk_full(error):
             asyncio.get_running_loop().create_task(self._one_by_one(group))
             return
         if not is_store:
@@ -222,7 +228,7 @@ class IntakeApp:
 
     def _refuse(self, group: list[_Waiting], error: BaseException) -> None:
         is_store = isinstance(error, (SQLAlchemyError, StoreError, OSError))
-        answer = STORE_AWAY if is_store else POISON
+        answer = STORE_FULL if is_disk_full(error) else STORE_AWAY if is_store else POISON
         if is_store:
             log.error("The store took no reports. %s", fields(reports=len(group), error=str(error)[:300]))
         for waiting in group:

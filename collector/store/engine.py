@@ -28,6 +28,7 @@ from sqlalchemy.pool import StaticPool
 
 from collector.store.errors import StoreBusy, StoreClosed
 from collector.store.errors import StoreError as StoreError
+from collector.store.errors import is_disk_full as is_disk_full
 from collector.store.writer import HOOKS, Hooks, Job, SqliteWriter
 from collector.store.writer import savepoint as savepoint
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class StoreError(Exception):
     """The store cannot take this now; ``permanent`` says whether asking again can help."""
@@ -17,3 +19,16 @@ class StoreClosed(StoreError):
     """The store was closed; nothing more is written."""
 
     permanent = True
+
+
+_FULL = ("SQLITE_FULL", "53100")
+"""SQLite's name and PostgreSQL's state for "no space left"."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a write failed because the store's disk has no room."""
+    driver = getattr(error, "orig", None) or error
+    if isinstance(driver, OSError):
+        return driver.errno == errno.ENOSPC
+    named = (getattr(driver, "sqlite_errorname", None), getattr(driver, "sqlstate", None))
+    return any(name in _FULL for name in named)

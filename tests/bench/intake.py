@@ -83,7 +83,7 @@ def measure(seconds: float, fleet: int) -> list[Row]:
         rows += _rows("durable reports/s, one finding of 2 KiB each", FINDINGS_BUDGET, full, half)
         storm = load(house, "storm", seconds, first=2 * third, count=third)
         note = f"every host opens a problem that the tick must judge; p99 {storm['p99_ms']:.0f} ms"
-        rows.append(Row("intake, the same in a storm", f"{storm['rate']:,.0f}", "", note))
+        rows.append(Row("intake, the same in a storm", f"{storm['rate']:,.0f}", "", note, storm["rate"]))
         house.stop()
     return rows
 
@@ -92,7 +92,7 @@ def _rows(name: str, budget: int, full: dict[str, Any], half: dict[str, Any]) ->
     figure = f"{full['rate']:,.0f}"
     note = f"{full['cpu_us']:.0f} µs CPU each, p99 {full['p99_ms']:.1f} ms"
     return [
-        Row(f"intake, {name}", figure, f"≥ {budget:,}", note),
+        Row(f"intake, {name}", figure, f"≥ {budget:,}", note, full["rate"]),
         Row(
             f"intake, {name}: p99 at {half['rate']:,.0f}/s",
             f"{half['p99_ms']:.1f} ms",

@@ -100,6 +100,7 @@ def _finding_row(sender: Sender, store: Store) -> Row:
 
 def _silence_row(dying: Sender, living: Sender, store: Store, interval: int, budget: float) -> Row:
     """``dying`` beats and then stops; ``living`` goes on, so that the collector is not the one cut off."""
+    last = time.monotonic()
     for _ in range(4):
         dying.send()
         living.send()

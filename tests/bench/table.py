@@ -17,17 +17,23 @@ class Row:
     figure: str
     budget: str
     note: str = ""
+    posts_per_s: float | None = None
+    """For what the peer does too: taken posts a second."""
+    is_peer: bool = False
 
 
 def render(rows: Sequence[Row], command: str, date: str) -> str:
     """Markdown: machine, command, figures."""
+    peer = next((row.posts_per_s for row in rows if row.is_peer and row.posts_per_s), None)
     lines = [
         f"Machine: {machine()}. Command: `{command}`. Date: {date}.",
         "",
-        "| what | figure | budget | note |",
-        "|---|---|---|---|",
+        "| what | figure | budget | beside the peer | note |",
+        "|---|---|---|---|---|",
     ]
-    lines += [f"| {row.what} | {row.figure} | {row.budget} | {row.note} |" for row in rows]
+    for row in rows:
+        ratio = f"× {row.posts_per_s / peer:.2f}" if peer and row.posts_per_s and not row.is_peer else ""
+        lines.append(f"| {row.what} | {row.figure} | {row.budget} | {ratio} | {row.note} |")
     return "\n".join(lines) + "\n"
 
 
