@@ -1,4 +1,4 @@
-"""vartovyi-collector: serve | check-config | migrate | hosts | enroll | retire | explain | replay | people | token.
+"""vartovyi-collector: serve, check-config, migrate, hosts, enroll, retire, explain, judgement, replay, roll-out, people...
 
 Everything but ``serve`` works on the store directly, also while ``serve`` runs. Exit status: 0 done, 1 refused or not
 found, 2 wrong usage, 78 wrong settings.
@@ -228,6 +228,26 @@ def _explain(args: argparse.Namespace) -> int:
     return 0
 
 
+def _judgement(args: argparse.Namespace) -> int:
+    from collector import judgement_command as command  # the judge and its texts, as for explain
+
+    if args.out is not None and args.export is None:
+        raise Refused("--out goes with --export")
+    with _Desk(args) as desk, desk.store.read() as conn:
+        if args.export is None:
+            value, text = command.told(conn, desk.clock.now_ms(), args.days, args.language)
+        else:
+            try:
+                found = command.exported(conn, args.export, args.out)
+            except OSError as error:
+                raise Refused(f"{args.out} cannot be written: {error.strerror}") from error
+            if found is None:
+                raise Refused(f"ticket {args.export} has no recorded facts (none, or a person filed it)")
+            value, text = found
+    _tell(args, value, text)
+    return 0
+
+
 def _provider_note(args: argparse.Namespace) -> int:
     from collector.providers.poller import note
 
@@ -380,6 +400,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("ticket", metavar="TICKET", type=int)
     explain.add_argument("--language", choices=("uk", "en"), default="en", help="language of the reasons")
+    from collector import judgement_command
+
+    judgement_command.add_arguments(
+        verb("judgement", _judgement, "what people made of the machine's verdicts, and which evidence erred")
+    )
     from collector.replay import command as replay
 
     replay.add_arguments(

@@ -209,7 +209,9 @@ class RuleEngine:
         """Close findings about events when none came for as long as the rule lasts; they ended with the last one."""
         events: List[RuleEvent] = []
         for rule in self._lasting:
-            subjects = self._followed.get(rule.name, {})
+            subjects = self._followed.get(rule.name)
+            if not subjects:
+                continue
             for subject in [s for s, k in subjects.items() if now_ms - k.seen_ms >= rule.lasts_ms]:
                 known = subjects.pop(subject)
                 self._marks.pop((rule.name, subject), None)

@@ -8,8 +8,8 @@ swaps or fails beside it. Theory of operation, of one problem (family and subjec
     pending --finding closes first--> quiet (recorded: too short)
     ticket --finding closes--> resolved as any other; what opens while it is open joins it
 
-After a ticket a hold-off runs from its opening: ``hold_off_ms`` at first, doubled with each further ticket up to
-``hold_off_max_ms``, and halved again for each time it passed in quiet. What falls into it is recorded, not opened: the
+After a ticket a hold-off runs from its opening: ``hold_off_ms`` at first, GROWTH times as long with each further ticket
+up to ``hold_off_max_ms``, and shorter again for each time it passed in quiet. What falls into it is recorded, not opened: the
 same burst every other day is one story, to be told once and then ever more seldom. What is as high at this hour in
 every week waits for as long as the agent says so: it says otherwise once the load outgrows or outlasts what is usual.
 
@@ -34,6 +34,9 @@ NOVELTY = "usual.outside"
 EVENTS = frozenset({"kmsg", "log"})
 """Facts of findings about log lines: those happen, and are no load."""
 
+GROWTH = 4
+"""The third ticket on one load within weeks says nothing that the first two did not."""
+
 Verb = Literal["wait", "open", "record"]
 
 
@@ -41,7 +44,7 @@ Verb = Literal["wait", "open", "record"]
 class Policy:
     """How much patience a finding about load gets."""
 
-    hold_ms: int = 30 * MINUTE_MS
+    hold_ms: int = 60 * MINUTE_MS
     """A finding must be open for so long before it is a ticket."""
     hold_young_ms: int = 240 * MINUTE_MS
     """The same while nobody knows what is usual on the server: its night job must not greet us."""
@@ -129,5 +132,7 @@ def _told(policy: Policy, course: Course, now_ms: int) -> Course:
     hold_off = policy.hold_off_ms
     if course.last_ticket_ms is not None and course.hold_off_ms:
         passed = (now_ms - course.last_ticket_ms) // course.hold_off_ms
-        hold_off = max(policy.hold_off_ms, 2 * course.hold_off_ms >> max(0, passed - 1))
+        hold_off = max(
+            policy.hold_off_ms, GROWTH * course.hold_off_ms // GROWTH ** min(8, max(0, passed - 1))
+        )
     return Course(now_ms, min(hold_off, policy.hold_off_max_ms))

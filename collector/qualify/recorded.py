@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from collector.qualify.case import Case, FactView, Held, HostView
+from agent.signals.catalogue import BY_NAME
+from collector.qualify.case import Case, FactView, Held, HostView, Seen
 from ticketing.model import Verdict
 
 SCHEMA_VERSION = "1.0"
@@ -26,14 +27,16 @@ def scenario_of(case: Case, verdict: Verdict) -> dict[str, Any]:
     timeline: list[dict[str, Any]] = []
     for held in case.held():
         for signal, fact in sorted(held.facts.items()):
-            timeline += _entries(held, signal, fact, base)
+            # What the collector itself found out (silence.outcome, ...) stands in the findings only.
+            if signal in BY_NAME:
+                timeline += _entries(held, signal, fact, base)
         timeline += [_entry(_t(held.at_ms, base), held.host_id, "kmsg", line) for line in held.lines[-10:]]
     for host in (case.host, *case.siblings):
         seen = host.seen_at_ms if host.seen_at_ms is not None else case.now_ms
         timeline += [
             _entry(_t(seen, base), host.id, signal, value)
             for signal, value in sorted(host.vitals.items())
-            if value is not None
+            if value is not None and signal in BY_NAME
         ]
     timeline.sort(key=lambda entry: entry["t"])
     return {
@@ -41,10 +44,12 @@ def scenario_of(case: Case, verdict: Verdict) -> dict[str, Any]:
         "id": f"{case.host.id}-{begun}",
         "base_at_ms": base,
         "judged_at_s": _t(case.now_ms, base),
+        "judged_at_ms": case.now_ms,
         "topology": {"hosts": [_host(host) for host in (case.host, *case.siblings)]},
         "findings": [_finding(held) for held in case.held()],
         "timeline": timeline,
         "ops": list(case.ops),
+        "seen": [dataclasses.asdict(seen) for seen in case.seen],
         "truth": {"class": str(verdict.class_), "root_cause": verdict.root_cause, "scope": verdict.scope},
     }
 
@@ -54,13 +59,23 @@ def case_of(scenario: Mapping[str, Any]) -> Case:
     found = [HostView(**_host_values(raw)) for raw in scenario["topology"]["hosts"]]
     held = [_held(raw) for raw in scenario["findings"]]
     return Case(
-        now_ms=scenario["base_at_ms"] + scenario["judged_at_s"] * 1000,
+        now_ms=scenario.get("judged_at_ms") or scenario["base_at_ms"] + scenario["judged_at_s"] * 1000,
         host=found[0],
         subject=held[0],
         beside=tuple(held[1:]),
         siblings=tuple(found[1:]),
         ops=tuple(scenario.get("ops", ())),
+        seen=tuple(Seen(**raw) for raw in scenario.get("seen", ())),
     )
+
+
+def read_record(raw: Mapping[str, Any]) -> tuple[Case, Verdict | None]:
+    """The case, and the machine's verdict of then where it is told. Raises ValueError where that cannot be read."""
+    try:
+        before = Verdict.from_dict(raw["machine"]) if isinstance(raw.get("machine"), Mapping) else None
+        return case_of(raw), before
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"the recorded facts cannot be read: {error!r}") from error
 
 
 def _t(at_ms: int, base: int) -> int:

@@ -29,6 +29,7 @@ from collector.replay.contracts import contracts_of
 from collector.replay.expand import HostScript, Outside, is_seen, shifted
 from collector.replay.outside import ANCHORS, ScriptedNetwork
 from collector.replay.played import Failover, Played, PlayedTicket, Quiet
+from collector.replay.recorded import play_recorded
 from collector.replay.scenario import COLLECTOR, Entry, Host, Scenario
 from collector.store.engine import Store
 from collector.tick.context import TickContext
@@ -63,7 +64,9 @@ class Options:
 
 
 def play(scenario: Scenario, options: Options, folder: Path) -> Played:
-    """Play the scenario in an empty folder (the agents' spools live there)."""
+    """Play the scenario in an empty folder (the agents' spools live there); a recorded judgement is judged again."""
+    if scenario.recorded is not None:
+        return play_recorded(scenario, options.without)
     random = Random(f"{options.seed}/{scenario.id}")
     player = _Player(shifted(scenario, options.shift_s, random), options, folder, random)
     try:

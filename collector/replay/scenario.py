@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.signals.catalogue import BY_NAME
+from collector.qualify.recorded import read_record
 from config import loader
 from config.loader import ConfigError, Fault
 
@@ -128,6 +129,8 @@ class Scenario:
     baselines: Mapping[str, Any]
     """Signal -> what a healthy host shows: the file's own vocabulary over the catalogue's."""
     tags: tuple[str, ...] = ()
+    recorded: Mapping[str, Any] | None = None
+    """The file's own values where it is a recorded judgement: it is judged again, not played in time."""
 
 
 def load(path: Path, *, may_lack_producers: bool = False) -> tuple[Scenario, ...]:
@@ -179,6 +182,8 @@ class _Reader:
         self._lines = text.splitlines()
         self._may_lack = may_lack_producers
         self._line = 0
+        self._is_recorded = False
+        """What was recorded came from real input, whatever makes it today."""
 
     def read(self, raw: Any) -> list[Scenario]:
         if not isinstance(raw, Mapping):
@@ -211,6 +216,8 @@ class _Reader:
     def _scenario(self, raw: Any, where: str, baselines: Mapping[str, Any]) -> Scenario | None:
         before = len(self.faults)
         raw = self._mapping(raw, where)
+        is_recorded = bool(raw.get("findings")) and "judged_at_s" in raw
+        self._is_recorded = is_recorded
         name = str(raw.get("id", "")) if raw else ""
         self._line = self._line_of(name)
         key = f"{where}({name})" if where and name else where or name
@@ -225,6 +232,8 @@ class _Reader:
             self._fault(_join(key, "duration_s"), f"{duration!r} is no time in seconds")
             duration = 1.0
         truth = self._truth(raw.get("truth"), _join(key, "truth"), topology)
+        if is_recorded:
+            self._record(raw, key)
         if len(self.faults) > before:
             return None
         return Scenario(
@@ -236,7 +245,14 @@ class _Reader:
             truth,
             baselines,
             tuple(str(tag) for tag in raw.get("tags") or ()),
+            raw if is_recorded else None,
         )
+
+    def _record(self, raw: Mapping[str, Any], key: str) -> None:
+        try:
+            read_record(raw)
+        except ValueError as error:
+            self._fault(_join(key, "findings"), str(error))
 
     def _topology(self, raw: Any, key: str) -> Topology:
         raw = self._mapping(raw, key)
@@ -315,7 +331,7 @@ class _Reader:
         if known is None:
             near = sorted(n for n in BY_NAME if n.split(".")[0] == name.split(".")[0])
             self._fault(key, f"{name!r} is no signal of the catalogue", ", ".join(near))
-        elif not known.producer and not self._may_lack:
+        elif not known.producer and not self._may_lack and not self._is_recorded:
             self._fault(key, f"{name!r} has no producer yet: nothing makes it from real input")
 
     def _truth(self, raw: Any, key: str, topology: Topology) -> Truth | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from collector.qualify.case import FactView, Held
-from collector.qualify.damping import LOAD, QUIET, UNUSUAL, Course, Damped, decide, is_usual, patience
+from collector.qualify.damping import GROWTH, LOAD, QUIET, UNUSUAL, Course, Damped, decide, is_usual, patience
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -57,13 +57,13 @@ def test_the_same_story_every_day_is_told_ever_more_seldom() -> None:
             told.append(day)
         else:
             assert damped == Damped("record", "told_lately")
-    assert told == [0, 4, 12, 28, 60]
+    assert told == [0, 4, 20, 84]
 
 
 def test_after_a_long_quiet_the_patience_is_as_at_first() -> None:
     course, _ = ticket(QUIET, 0)
     course, _ = ticket(course, 5 * DAY)
-    assert course.hold_off_ms == 2 * LOAD.hold_off_ms
+    assert course.hold_off_ms == GROWTH * LOAD.hold_off_ms
     course, damped = ticket(course, 80 * DAY)
     assert damped.verb == "open"
     assert course.hold_off_ms == LOAD.hold_off_ms

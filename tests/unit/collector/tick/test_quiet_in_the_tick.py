@@ -52,10 +52,10 @@ def test_load_that_lasts_and_is_unusual_is_a_ticket_dated_by_its_beginning(one: 
     begun = one.now_ms
     one.find("a1", "cpu_busy", "cpu", severity="low", facts=busy(False))
     at(one, begun + 1_000)
-    at(one, begun + 29 * MINUTE)
+    at(one, begun + 59 * MINUTE)
     assert one.tickets() == []
     assert one.findings()[0]["why"]["key"] == "reason.quiet.too_short_so_far"
-    at(one, begun + 30 * MINUTE)
+    at(one, begun + 60 * MINUTE)
     (ticket,) = one.tickets()
     assert (ticket["root_cause"], ticket["began_at_ms"], ticket["severity"]) == (
         "os.cpu_demand",
@@ -70,7 +70,7 @@ def test_a_burst_of_minutes_pages_nobody(one: Any) -> None:
     at(one, begun + 1_000)
     one.now_ms = begun + 5 * MINUTE
     one.find("a1", "cpu_jump", "cpu", "closed", severity="low")
-    for minute in (5, 31, 300):
+    for minute in (5, 61, 300):
         at(one, begun + minute * MINUTE)
     assert one.tickets() == []
     assert [f["outcome"] for f in one.findings()] == ["recorded", "recorded"]
@@ -99,15 +99,15 @@ def test_while_nobody_knows_what_is_usual_load_gets_four_hours(one: Any) -> None
 
 
 def burst(world: Any, at_ms: int) -> None:
-    """Load of an hour."""
+    """Load of two hours."""
     world.now_ms = at_ms
     world.find("a1", "cpu_busy", "cpu", severity="low", facts=busy(False))
-    for minutes in (0, 30, 59):
+    for minutes in (0, 60, 119):
         at(world, at_ms + minutes * MINUTE + 1_000)
-    world.now_ms = at_ms + HOUR
+    world.now_ms = at_ms + 2 * HOUR
     world.find("a1", "cpu_busy", "cpu", "closed", severity="low")
-    at(world, at_ms + HOUR + 1_000)
-    at(world, at_ms + HOUR + 2 * MINUTE)
+    at(world, at_ms + 2 * HOUR + 1_000)
+    at(world, at_ms + 2 * HOUR + 2 * MINUTE)
 
 
 def test_the_same_load_the_next_day_is_recorded_also_after_a_restart_of_the_collector(one: Any) -> None:
