@@ -21,7 +21,7 @@ from agent.core import AgentCore, Identity, Status
 from agent.findings import Now
 from agent.given import Given, GivenFault
 from agent.history import History
-from agent.host import boot_id, is_host_stopping, own_address
+from agent.host import boot_id, is_host_stopping, is_rolling_out, own_address
 from agent.page import JSON, TEXT, Page, file_listener, tcp_listener
 from agent.samplers.base import LoopNotes
 from agent.samplers.registry import make_samplers
@@ -174,7 +174,7 @@ class Daemon:
     def stop(self) -> int:
         """Say goodbye with the reason, within a bounded time; the exit status."""
         notify("STOPPING=1\nSTATUS=saying goodbye")
-        reason = "host_shutdown" if is_host_stopping() else "service_stop"
+        reason = self._why_stopping()
         LOG.info("the agent stops %s", fields(reason=reason))
         self.sweeps.stop()
         now = self.now()
@@ -188,6 +188,11 @@ class Daemon:
             self.page.close()
         self.spool.close()
         return 0
+
+    def _why_stopping(self) -> str:
+        if is_host_stopping():
+            return "host_shutdown"
+        return "roll_out" if is_rolling_out(self._root, self.clock.now_ms()) else "service_stop"
 
     def status(self, now: Now) -> Status:
         """What goes into every report about ourselves."""

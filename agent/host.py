@@ -12,6 +12,11 @@ from typing import Any
 
 _LAST_TARGETS = {"shutdown.target", "reboot.target", "poweroff.target", "halt.target", "kexec.target"}
 
+ROLL_OUT_MARK = "run/vartovyi-roll-out"
+"""Made by systemd/install (or a package's script) before it restarts the agent; gone with the next boot."""
+ROLL_OUT_MARK_MS = 600_000
+"""An older mark was forgotten by an upgrade that broke off."""
+
 ASK_S = 3.0
 """For each question. A host on its way down is a busy one, and the unit leaves 15 s for the whole goodbye."""
 
@@ -41,6 +46,15 @@ def boot_id(root: Path) -> str:
         return (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+def is_rolling_out(root: Path, now_ms: int) -> bool:
+    """Whether the package is just being replaced: whoever installs it leaves a mark before it restarts us."""
+    try:
+        age_ms = now_ms - (root / ROLL_OUT_MARK).stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return False
+    return -ROLL_OUT_MARK_MS <= age_ms <= ROLL_OUT_MARK_MS
 
 
 def own_address(url: str) -> str:

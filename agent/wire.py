@@ -60,7 +60,7 @@ VITALS = (
 ``net.ladder`` packs the network ladder: bit 0 link, 1 gateway, 2 hop 2, 3 collector, 4 resolver, bits 5-6 anchors.
 """
 
-GOODBYES = ("host_shutdown", "service_stop")
+GOODBYES = ("host_shutdown", "service_stop", "roll_out")
 
 MAX_ACTS = 20
 MAX_ACT_CHARS = 300

@@ -11,11 +11,12 @@ import logging
 import os
 import secrets
 import socket
+from collections.abc import Sequence
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
-from collector import metrics
+from collector import metrics, roll_outs
 from collector.chores import Chore, Chores, ping
 from collector.decider import Decider
 from collector.fleet_cache import FleetCache
@@ -62,7 +63,7 @@ class Collector:
         with self.store.read() as conn:
             self._book = contracts.current(conn)
             self.cache.load(conn, clock.now_ms())
-        self._take_terms()
+            self._take_terms(roll_outs.running(conn, clock.now_ms()))
         self.intake = self._make_intake()
         self.intake_app = self._make_intake_app()
         self.tick_metrics = metrics.TickMetrics(self.registry)
@@ -229,11 +230,13 @@ class Collector:
     def _look_at_book(self) -> None:
         with self.store.read() as conn:
             self._book = contracts.current(conn, self._book)
-        self._take_terms()
+            self._take_terms(roll_outs.running(conn, self.clock.now_ms()))
 
-    def _take_terms(self) -> None:
+    def _take_terms(self, running: Sequence[roll_outs.RollOut]) -> None:
+        rolling = roll_outs.held_hosts(running, self._book)
         fresh = {
-            host_id: Terms(interval_s=float(terms.interval)) for host_id, terms in self._book.hosts.items()
+            host_id: Terms(interval_s=float(terms.interval), is_roll_out_announced=host_id in rolling)
+            for host_id, terms in self._book.hosts.items()
         }
         for gone in set(self._terms) - set(fresh):
             del self._terms[gone]

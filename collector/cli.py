@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import select
 
 from collector import enrol as enrolment
+from collector import roll_out_command, roll_outs
 from collector.opening import StartRefused, apply_contracts, open_store, prepare_tables
 from collector.settings import CollectorSettings
 from collector.store.engine import Store
@@ -248,6 +249,43 @@ def _judgement(args: argparse.Namespace) -> int:
     return 0
 
 
+def _roll_out_announce(args: argparse.Namespace) -> int:
+    scopes = _refusing(lambda: roll_out_command.scopes_of(args))
+    with _Desk(args, with_contracts=True) as desk:
+        now_ms = desk.clock.now_ms()
+        until_ms = now_ms + args.for_s * 1000
+
+        def run(tx: Any) -> Any:
+            book = contracts.current(tx)
+            return roll_outs.announce(tx, book, scopes, now_ms, until_ms, _who(), args.why)
+
+        found = _refusing(lambda: desk.store.write(run))
+    _tell(args, roll_out_command.plain(found), roll_out_command.lines_of(found))
+    return 0
+
+
+def _roll_out_end(args: argparse.Namespace) -> int:
+    with _Desk(args) as desk:
+        now_ms = desk.clock.now_ms()
+        ended = desk.store.write(lambda tx: roll_outs.end(tx, args.id or None, now_ms, _who()))
+    missing = sorted(set(args.id) - {one.id for one in ended})
+    if missing:
+        raise Refused(f"no such roll-out runs: {', '.join(map(str, missing))}")
+    _tell(
+        args,
+        roll_out_command.plain(ended),
+        f"{len(ended)} ended: {', '.join(o.scope for o in ended) or 'none'}.",
+    )
+    return 0
+
+
+def _roll_out_list(args: argparse.Namespace) -> int:
+    with _Desk(args) as desk, desk.store.read() as conn:
+        found = roll_outs.running(conn, desk.clock.now_ms())
+    _tell(args, roll_out_command.plain(found), roll_out_command.lines_of(found))
+    return 0
+
+
 def _provider_note(args: argparse.Namespace) -> int:
     from collector.providers.poller import note
 
@@ -414,6 +452,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     token = verb("token", _token, "give a person a new API token, shown once")
     token.add_argument("login", metavar="LOGIN")
+    rolling = verbs.add_parser("roll-out", help="agent roll-outs as announced")
+    runs = {"announce": _roll_out_announce, "end": _roll_out_end, "list": _roll_out_list}
+    under = rolling.add_subparsers(dest="roll_out_verb", required=True, metavar="VERB")
+    roll_out_command.add_arguments(under, verb, runs)
     _provider_verbs(verbs, verb)
     _people_verbs(verbs, verb)
     return parser

@@ -103,10 +103,10 @@ def silent_after_ms(received_at_ms: int, interval_s: float) -> int:
 def return_due_ms(
     received_at_ms: int, goodbye: str, interval_s: float, roll_out_announced: bool = False
 ) -> int:
-    """When a host that said goodbye should be back: a reboot has 300 s, an announced roll-out 1,800 s."""
+    """When a host that said goodbye should be back: a reboot has 300 s, a roll-out (as announced, or by its own word) 1,800 s."""
     if goodbye == "host_shutdown":
         return received_at_ms + round(SHUTDOWN_GRACE_S * 1000)
-    if roll_out_announced:
+    if goodbye == "roll_out" or roll_out_announced:
         return received_at_ms + round(ROLL_OUT_GRACE_S * 1000)
     return silent_after_ms(received_at_ms, interval_s)
 

@@ -74,7 +74,7 @@ MIB = 1024.0 * 1024.0
 _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     # The agent itself, and what its clocks say about the guest.
     ("agent.heartbeat", "ok|lost", "collector's view: are reports being accepted", "word", "ok", _FLEET),
-    ("agent.stop_reason", "none|host_shutdown|service_stop",
+    ("agent.stop_reason", "none|host_shutdown|service_stop|roll_out",
      "last word of the agent on SIGTERM",
      "word", "none", _FLEET),
     ("agent.gap_s", "s", "overrun of the agent's own loop on CLOCK_MONOTONIC in this interval", "event", 0, _CPU),

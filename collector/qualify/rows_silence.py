@@ -47,7 +47,7 @@ def _service_answers(case: Case) -> Params | None:
 def _service_stop(case: Case) -> Params | None:
     """The agent was stopped in order; that explains its silence, and no silence of the whole machine."""
     is_well = _outcome(case) not in ("down", "hung")
-    return holds(case.value("agent.stop_reason") == "service_stop" and is_well)
+    return holds(case.value("agent.stop_reason") in ("service_stop", "roll_out") and is_well)
 
 
 def _no_banner(case: Case) -> Params | None:

@@ -56,7 +56,7 @@ def stolen(world: World, host: str) -> int:
 def act(world: World, name: str, ticket_id: int, **fields: Any) -> None:
     book = world.book()
     with world.store.read() as conn:
-        version = conn.execute(select(tickets.c.version).where(tickets.c.id == ticket_id)).scalar()
+        version = conn.execute(select(tickets.c.version).where(tickets.c.id == ticket_id)).scalar_one()
     world.now_ms += 60_000
     done = world.store.write(
         lambda tx: acts.perform(tx, book, name, ticket_id, ANNA, version, world.now_ms, **fields)
