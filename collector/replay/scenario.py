@@ -94,10 +94,14 @@ class TruthTicket:
     severity: str = ""
     not_before_s: float = 0.0
     open_by_s: float = float("inf")
+    root_cause: str = ""
+    """Where parents differ in their cause; else the scenario's own holds for all."""
 
     @property
     def scope_type(self) -> str:
-        return self.scope.partition(":")[0]
+        """The word before the colon; what a topology calls ``dc`` is our site."""
+        word = self.scope.partition(":")[0]
+        return "site" if word == "dc" else word
 
 
 @dataclasses.dataclass(frozen=True)
@@ -383,6 +387,7 @@ class _Reader:
             str(raw.get("severity", "")),
             _number(raw.get("not_before_s", 0)),
             _number(raw.get("open_by_s"), float("inf")),
+            str(raw.get("root_cause", "")),
         )
 
     def _mapping(self, raw: Any, key: str) -> Mapping[str, Any]:

@@ -83,13 +83,14 @@ def score(truth: Truth, came: Sequence[Came], failover: str) -> Score:
     classes = (truth.accept.get("class", ()), truth.accept.get("root_cause", ()))
     wrong_class, wrong_cause = [], []
     for parent in parents:
-        meant = _best(parent, truth.parents)
+        meant = next((t for t, p in pairs if p is parent), None) or _best(parent, truth.parents)
         if meant is None:
             continue
+        cause = meant.root_cause or truth.root_cause
         if parent.class_ not in (meant.class_, *classes[0]):
             wrong_class.append(f"class {parent.class_} instead of {meant.class_}")
-        if parent.root_cause not in (truth.root_cause, *classes[1]):
-            wrong_cause.append(f"cause {parent.root_cause} instead of {truth.root_cause}")
+        if parent.root_cause not in (cause, *classes[1]):
+            wrong_cause.append(f"cause {parent.root_cause} instead of {cause}")
     scopes = _scope_notes(truth.parents, parents, pairs)
     times = _time_notes(pairs)
     return Score(
@@ -118,11 +119,11 @@ def hard_fails(truth: Truth, came: Sequence[Came], failover: str) -> tuple[str, 
 
 
 def match(meant: Sequence[TruthTicket], came: Sequence[Came]) -> list[tuple[TruthTicket, Came | None]]:
-    """Each true parent with the ticket that shares most of its hosts, no ticket twice."""
+    """Each true parent with the ticket that shares most of its hosts, its own cause first; no ticket twice."""
     free = list(came)
     found: list[tuple[TruthTicket, Came | None]] = []
     for ticket in sorted(meant, key=lambda t: -len(t.affected)):
-        best = max(free, key=lambda c: (_overlap(ticket.affected, c.affected), -c.opened_at_s), default=None)
+        best = max(free, key=lambda c: _likeness(ticket, c), default=None)
         if best is not None and _overlap(ticket.affected, best.affected) > 0:
             free.remove(best)
             found.append((ticket, best))
@@ -134,6 +135,10 @@ def match(meant: Sequence[TruthTicket], came: Sequence[Came]) -> list[tuple[Trut
 def _best(ticket: Came, meant: Sequence[TruthTicket]) -> TruthTicket | None:
     best = max(meant, key=lambda t: _overlap(t.affected, ticket.affected), default=None)
     return best if best is not None and _overlap(best.affected, ticket.affected) > 0 else None
+
+
+def _likeness(ticket: TruthTicket, came: Came) -> tuple[float, bool, float]:
+    return _overlap(ticket.affected, came.affected), came.root_cause == ticket.root_cause, -came.opened_at_s
 
 
 def _overlap(one: Sequence[str], other: Sequence[str]) -> float:

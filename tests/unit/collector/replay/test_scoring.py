@@ -42,6 +42,23 @@ def test_accepted_causes_count_as_right():
     assert score(truth, [came(root_cause="hw.power")], "none").root_cause
 
 
+def test_a_site_may_be_called_what_a_topology_calls_it():
+    meant = TruthTicket("parent", "1", "dc:alfa/a1", ("a1", "a2"), not_before_s=600, open_by_s=900)
+    assert score(Truth("1", "net.dc_outage", (meant,)), [came(scope="site:alfa/a1")], "none").tickets
+
+
+def test_parents_of_two_causes_are_each_held_against_their_own():
+    full = TruthTicket("parent", "2", "host:a1", ("a1",), open_by_s=900, root_cause="os.disk_full")
+    certificate = TruthTicket("parent", "2", "host:a1", ("a1",), open_by_s=900, root_cause="os.cert_expired")
+    truth = Truth("2", "os.disk_full", (full, certificate))
+    one = Came("parent", "2", "os.cert_expired", "host:a1", ("a1",), 100.0)
+    other = Came("parent", "2", "os.disk_full", "host:a1", ("a1",), 200.0)
+    assert score(truth, [one, other], "none").root_cause
+    assert not score(
+        truth, [one, Came("parent", "2", "os.clock", "host:a1", ("a1",), 200.0)], "none"
+    ).root_cause
+
+
 def test_two_tickets_for_one_cause_lose_the_tickets_only():
     found = score(TRUTH, [came(affected=("a1",)), came(affected=("a2",))], "none")
     assert found.class_ and found.root_cause and not found.tickets

@@ -1,0 +1,22 @@
+"""No evidence row without a scenario that exercises it, and none that is only said to decide (``make test``)."""
+
+from __future__ import annotations
+
+import pytest
+
+from collector.qualify.judge import ROWS
+from tests.scenarios import labelled
+from tests.scenarios.row_worth import WITNESSES, scenarios, witnesses, worth
+
+pytestmark = [pytest.mark.collector, pytest.mark.slow]
+
+
+@pytest.mark.parametrize("row", [row.id for row in ROWS])
+def test_a_scenario_exercises_the_row(row):
+    witness = next((one for one in witnesses() if one.row == row), None)
+    assert witness is not None, (
+        f"{row} stands not in {WITNESSES.name}: write a scenario from its cause, or drop it"
+    )
+    if witness.scenario not in scenarios():
+        pytest.skip(labelled.NO_PUBLIC)
+    assert worth(row, witness.scenario) == witness.worth
