@@ -16,6 +16,7 @@ from typing import Callable, Deque, Dict, Iterable, List, Mapping, Optional, Seq
 
 from agent.findings import Now, change_of, no_usual
 from agent.history import History
+from agent.outgoing import Outgoing
 from agent.signals.engine import RuleEngine, RuleEvent
 from agent.signals.rules import Rule
 from agent.signals.sample import Sample
@@ -26,6 +27,8 @@ from agent.wire import (
     MAX_ACT_CHARS,
     MAX_ACTS,
     MAX_FINDINGS,
+    MAX_TOLD,
+    TOLD,
     VITALS,
     WIRE_VERSION,
     Act,
@@ -34,6 +37,7 @@ from agent.wire import (
     FindingChange,
     Reply,
     Report,
+    Told,
 )
 
 MAX_HELD = 1_000
@@ -99,9 +103,10 @@ class AgentCore:
         self._pruned_ms = now.mono_ms
         self._told_lacks: Optional[Dict[str, str]] = None
         self._lacks_in_flight: Optional[Dict[str, str]] = None
-        self.acts: Deque[Act] = deque(maxlen=MAX_ACTS_KEPT)
-        """Acts of people that no answered report has held yet; past the bound the oldest go."""
-        self._acts_in_flight = 0
+        self.acts: Outgoing[Act] = Outgoing(MAX_ACTS_KEPT)
+        """Acts of people that no answered report has held yet."""
+        self.told: Outgoing[Told] = Outgoing(MAX_ACTS_KEPT)
+        """Words about boots and gaps, likewise."""
         self._resume(now)
 
     def take(self, samples: Iterable[Sample], now: Now, source: str = "") -> List[FindingChange]:
@@ -146,14 +151,13 @@ class AgentCore:
         return events
 
     def _take_acts(self, samples: List[Sample], now: Now) -> None:
-        """What people do is told to the collector as it happens: it explains findings that no rule here ties it to."""
+        """What people do, and how boots and gaps went, is told as it happens: it explains what no rule here ties it to."""
         for sample in samples:
             if sample.signal == "ops.action" and isinstance(sample.value, str):
                 text = "".join(c if c.isprintable() else " " for c in sample.value)[:MAX_ACT_CHARS]
-                if len(self.acts) == MAX_ACTS_KEPT:
-                    # The bound pushes the oldest out; where a report under way holds it, it is not counted as told.
-                    self._acts_in_flight = max(0, self._acts_in_flight - 1)
                 self.acts.append(Act(now.wall_of(sample.at_ms), text or "?"))
+            elif sample.signal in TOLD and sample.value is not None:
+                self.told.append(Told(max(0, now.wall_of(sample.at_ms)), sample.signal, sample.value))
 
     def store_held(self) -> List[FindingChange]:
         """Try again to write what the disk did not take; the changes that are in the spool now, in order."""
@@ -184,6 +188,11 @@ class AgentCore:
         return self.spool.open_findings()
 
     @property
+    def is_grave(self) -> bool:
+        """Whether a finding is open that is worth the black box's attention."""
+        return any(finding.severity in ("high", "critical") for finding in self.spool.open_findings())
+
+    @property
     def held(self) -> int:
         """Changes that wait in memory because the disk took none."""
         return len(self._held)
@@ -198,8 +207,6 @@ class AgentCore:
         assert goodbye is None or goodbye in GOODBYES
         lacks = dict(status.lacks)
         self._lacks_in_flight = lacks
-        acts = list(self.acts)[:MAX_ACTS]
-        self._acts_in_flight = len(acts)
         return Report(
             v=WIRE_VERSION,
             agent=self.identity.agent,
@@ -221,7 +228,8 @@ class AgentCore:
             goodbye=goodbye,
             address=self.identity.address,
             rtt_ms=status.rtt_ms,
-            acts=acts,
+            acts=self.acts.batch(MAX_ACTS),
+            told=self.told.batch(MAX_TOLD),
         )
 
     def goodbye(self, reason: str, now: Now, status: Status) -> Report:
@@ -238,9 +246,8 @@ class AgentCore:
             return []
         if not reply.error:
             self._told_lacks = self._lacks_in_flight
-            for _ in range(self._acts_in_flight):
-                self.acts.popleft()
-            self._acts_in_flight = 0
+            self.acts.answered()
+            self.told.answered()
         if self.spool.acknowledge(reply.want_n):
             self._told_lacks = None
         for adopt in reply.adopt:

@@ -19,6 +19,7 @@ from typing import Any, Dict, List, Optional
 
 from agent.core import AgentCore, Identity, Status
 from agent.findings import Now
+from agent.forensics import Accounts
 from agent.given import Given, GivenFault
 from agent.history import History
 from agent.host import boot_id, is_host_stopping, is_rolling_out, own_address
@@ -81,7 +82,8 @@ class Daemon:
             gather=self._gather if settings.evidence else None,
             usual=self.usual,
         )
-        self.notes = LoopNotes()
+        self.notes = LoopNotes(newest=self.core.history.value)
+        self.accounts = Accounts()
         self.sweeps = Sweeps(
             make_samplers(settings, root, self.notes),
             settings.period,
@@ -176,6 +178,7 @@ class Daemon:
         notify("STOPPING=1\nSTATUS=saying goodbye")
         reason = self._why_stopping()
         LOG.info("the agent stops %s", fields(reason=reason))
+        self.notes.goodbye(reason)
         self.sweeps.stop()
         now = self.now()
         self._take_sweeps(now)
@@ -228,13 +231,15 @@ class Daemon:
     def _take_sweeps(self, now: Now) -> None:
         for sweep in self.sweeps.brought():
             if not sweep.is_failed:
-                self._tell(self.core.take(sweep.samples, now, sweep.name))
+                accounts = self.accounts.of(sweep.samples, now.wall_ms, now.mono_ms)
+                self._tell(self.core.take([*sweep.samples, *accounts], now, sweep.name))
 
     def _take_own(self, now: Now) -> None:
         """Signals about ourselves, through the same rules as everything else."""
         if now.mono_ms - self._own_ms < min(self.given.settings.period, OWN_EVERY_S) * 1000:
             return
         self._own_ms = now.mono_ms
+        self.notes.is_suspicious = self.notes.collector_answers is False or self.core.is_grave
         stuck = self.sweeps.stuck()
         samples = [
             Sample("agent.sampler_stuck", name, is_stuck, now.mono_ms) for name, is_stuck in stuck.items()
@@ -268,7 +273,10 @@ class Daemon:
         if self.sender is None:
             return
         for outcome in self.sender.outcomes():
-            self.notes.collector_answers = isinstance(outcome, Answered)
+            is_answered = isinstance(outcome, Answered)
+            self.notes.collector_answers = is_answered
+            value = self.core.history.value
+            self.core.take(self.accounts.heard(is_answered, value, now.wall_ms, now.mono_ms), now)
             if isinstance(outcome, Answered):
                 self.cadence.answered()
                 if self.last_error:
@@ -370,7 +378,8 @@ class Daemon:
         try:
             from agent.evidence import gather
 
-            return gather(change, history, self.given.settings, self._root)
+            words = self.notes.last_words if "boot.wtmp_shutdown" in change.facts else []
+            return gather(change, history, self.given.settings, self._root, words=words)
         except Exception:  # loop boundary: a finding without evidence is worth more than no finding
             LOG.exception("no evidence could be gathered rule=%s", change.rule)
             return None
@@ -413,34 +422,7 @@ class Daemon:
             from agent.metrics import render
 
             self.page.show("/metrics", render(self, now), TEXT)
-        self.page.show("/status", json.dumps(self.snapshot(now), ensure_ascii=False).encode(), JSON)
-
-    def snapshot(self, now: Now) -> Dict[str, Any]:
-        """How we are, for `status`."""
-        return {
-            "written_at_ms": now.wall_ms,
-            "pid": os.getpid(),
-            "version": _version(),
-            "collector": self.given.settings.collector.url,
-            "last_reply_at_ms": None if self.last_reply_ms is None else now.wall_of(self.last_reply_ms),
-            "last_error": self.last_error,
-            "interval_s": self.interval_s,
-            "spool": {
-                "stream": self.spool.stream,
-                "depth": self.spool.depth,
-                "held": self.core.held,
-                "dropped": self.spool.dropped,
-            },
-            "settings": {"version": self.given.version, "fault": self.given.fault},
-            "findings": [
-                {"rule": f.rule, "subject": f.subject, "severity": f.severity, "at_ms": f.at_ms}
-                for f in self.core.open_findings()
-            ],
-            "samplers": {
-                name: {"age_s": round(age, 1), "stuck": self.sweeps.stuck().get(name, False)}
-                for name, age in self.sweeps.ages_s(now.mono_ms).items()
-            },
-        }
+        self.page.show("/status", json.dumps(snapshot(self, now), ensure_ascii=False).encode(), JSON)
 
 
 def _sampled(settings: AgentSettings) -> Any:

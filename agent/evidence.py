@@ -82,13 +82,17 @@ def gather(
     *,
     clock: Optional[Clock] = None,
     pause: Optional[Callable[[float], None]] = None,
+    words: Sequence[Dict[str, Any]] = (),
 ) -> Evidence:
-    """The evidence for a finding that opens now; each part that cannot be read is left out and named in the notes."""
+    """The evidence for a finding that opens now; each part that cannot be read is left out and named in the notes.
+
+    ``words`` are log lines that belong to this finding alone: the last ones of the boot before.
+    """
     clock = clock or SystemClock()
     begun = perf_seconds()
     glance = _glance(root, clock, pause or _pause)
     notes = dict(glance.notes)
-    log = list(glance.log)
+    log = [*words, *glance.log]
     unit = unit_of(change, settings)
     if unit:
         log += unit_lines(unit, notes)

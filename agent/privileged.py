@@ -8,7 +8,7 @@ of the kernel's own list. Nothing else gets through: no path, no option, no shel
 Commands run at idle priority in a process group of their own, one at a time over all instances (a lock), TIMEOUT_S at
 most, then the whole group is killed. One that outlives even that hangs in the kernel on its device: it keeps the lock
 of its own question open, so the same question is answered ``hung`` without a second process until it is gone, and all
-other questions go on. Why it is built so: docs/adr/0020.
+other questions go on. Why it is built so: docs/adr/0024.
 """
 
 from __future__ import annotations

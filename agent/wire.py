@@ -62,6 +62,19 @@ VITALS = (
 
 GOODBYES = ("host_shutdown", "service_stop", "roll_out")
 
+TOLD = (
+    "boot.wtmp_shutdown",
+    "boot.pstore",
+    "boot.fs_recovery",
+    "boot.restart_cause",
+    "boot.kernel",
+    "host.gap",
+)
+"""Signals that a report tells as they are, finding or not: how boots and gaps went explains what others see."""
+MAX_TOLD = 20
+MAX_TOLD_BYTES = 4096
+"""Largest value of one of them, as JSON."""
+
 MAX_ACTS = 20
 MAX_ACT_CHARS = 300
 
@@ -131,6 +144,16 @@ class Act:
 
 
 @dataclasses.dataclass(frozen=True)
+class Told:
+    """A signal of ``TOLD`` as it was seen on the host."""
+
+    at_ms: int
+    """Agent's wall clock, a claim; of boot.* the boot itself."""
+    signal: str
+    value: Value = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """One message of an agent: a heartbeat, or a heartbeat with findings. Bounds: MAX_REPORT_BYTES, MAX_FINDINGS."""
 
@@ -165,6 +188,8 @@ class Report:
     """How long the last report took to be answered; None before the first answer."""
     acts: List[Act] = dataclasses.field(default_factory=list)
     """Acts of people, at most MAX_ACTS; told again until a report that held them is answered."""
+    told: List[Told] = dataclasses.field(default_factory=list)
+    """How boots and gaps went, at most MAX_TOLD; told again likewise."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,6 +134,7 @@ class Intake:
         if (
             report.findings
             or report.acts
+            or report.told
             or report.goodbye
             or report.stream != entry.stream
             or entry.adopt_until_ms
@@ -156,6 +157,8 @@ class Intake:
             rows.write_newest(tx, urgent)
         acting = [p.accepted for p in plans if p.accepted.report.acts and not p.rejected and not p.is_clone]
         rows.write_acts(tx, acting, self.limits.absurd_clock_ms)
+        telling = [p.accepted for p in plans if p.accepted.report.told and not p.rejected and not p.is_clone]
+        rows.write_told(tx, telling, self.limits.absurd_clock_ms)
         adopt = rows.adoptable(
             tx, {p.accepted.entry.id: p.accepted.report.stream for p in plans if p.may_adopt(now_ms)}
         )

@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
 from agent.wire import (
     GOODBYES,
     MAX_ACT_CHARS,
     MAX_ACTS,
     MAX_EVIDENCE_BYTES,
     MAX_FINDINGS,
+    MAX_TOLD,
+    MAX_TOLD_BYTES,
+    TOLD,
     WIRE_VERSION,
     Act,
     FindingChange,
     Report,
+    Told,
 )
 from ticketing.model import SEVERITIES
 
@@ -59,6 +65,10 @@ def fault_of(report: Report) -> str:
         return f"more than {MAX_FINDINGS} findings in one report"
     if report.acts and not _are_acts(report.acts):
         return f"acts must be at most {MAX_ACTS} printable texts of at most {MAX_ACT_CHARS} letters"
+    if report.told and not _are_told(report.told):
+        return (
+            f"told must be at most {MAX_TOLD} signals about boots and gaps of at most {MAX_TOLD_BYTES} bytes"
+        )
     return _findings_fault(report.findings) if report.findings else ""
 
 
@@ -91,6 +101,15 @@ def _are_acts(acts: list[Act]) -> bool:
         and 1 <= len(act.text) <= MAX_ACT_CHARS
         and not _NOT_PRINTED.search(act.text)
         for act in acts
+    )
+
+
+def _are_told(told: list[Told]) -> bool:
+    return len(told) <= MAX_TOLD and all(
+        0 <= one.at_ms < WHOLE_MAX
+        and one.signal in TOLD
+        and len(msgspec.json.encode(one.value)) <= MAX_TOLD_BYTES
+        for one in told
     )
 
 

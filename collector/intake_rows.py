@@ -184,6 +184,47 @@ def write_acts(tx: Connection, accepted: Sequence[Accepted], absurd_clock_ms: in
     return written
 
 
+def printable(value: Any) -> Any:
+    """The value without anything that a terminal would take for an order; it came from a client's server."""
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() else " " for c in value)
+    if isinstance(value, list):
+        return [printable(part) for part in value]
+    if isinstance(value, dict):
+        return {printable(str(name)): printable(part) for name, part in value.items()}
+    return value
+
+
+def write_told(tx: Connection, accepted: Sequence[Accepted], absurd_clock_ms: int) -> int:
+    """How boots and gaps went, as observations, each once (see ``write_acts``). How many were new."""
+    written = 0
+    for one in accepted:
+        received = one.received_at_ms
+        offset = received - one.report.wall_ms
+        moved = offset if abs(offset) > absurd_clock_ms else 0
+        for told in one.report.told:
+            at_ms = max(0, min(told.at_ms + moved, received))
+            known = select(observations.c.value).where(
+                observations.c.host_id == one.entry.id,
+                observations.c.signal == told.signal,
+                observations.c.vantage == "",
+                observations.c.at_ms.between(at_ms - SAME_ACT_MS, at_ms + SAME_ACT_MS),
+            )
+            value = printable(told.value)
+            if value not in tx.execute(known).scalars().all():
+                written += observe(
+                    tx,
+                    one.entry.id,
+                    told.signal,
+                    value,
+                    at_ms,
+                    "agent",
+                    received_at_ms=received,
+                    is_each_told=True,
+                )
+    return written
+
+
 def adoptable(tx: Connection, current: dict[str, str]) -> dict[str, list[Adopt]]:
     """Findings that the store holds open from streams other than each host's current one."""
     found: dict[str, list[Adopt]] = {}

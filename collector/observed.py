@@ -54,9 +54,13 @@ def observe(
     *,
     vantage: str = "",
     received_at_ms: int | None = None,
+    is_each_told: bool = False,
 ) -> bool:
-    """Write what was seen; False where a held value is what it was. ``at_ms`` = when it was so, not when we heard."""
-    if not is_event(signal):
+    """Write what was seen; False where a held value is what it was. ``at_ms`` = when it was so, not when we heard.
+
+    ``is_each_told``: the value belongs to its instant, and the same again is news (two unclean boots).
+    """
+    if not is_each_told and not is_event(signal):
         newest = (
             select(observations.c.value)
             .where(

@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Generic, List, Mapping, Optional, Protoc
 
 from agent.signals.parsers.error import ParseError
 from agent.signals.sample import Sample
+from agent.wire import Value
 
 T = TypeVar("T")
 MIB = 1024.0 * 1024.0
@@ -43,6 +44,16 @@ class LoopNotes:
     """The loop ran late by so much since the last sweep that told of it (the CPU sampler sets it back)."""
     collector_answers: Optional[bool] = None
     """The last report's fate; None = there is no collector, or none was tried yet."""
+    newest: Callable[[str], Value] = lambda signal: None
+    """The host's newest value of a signal, from all samplers; for the black box."""
+    is_suspicious: bool = False
+    """Something grave is open, or the collector does not answer: the black box writes more often."""
+    goodbye: Callable[[str], None] = lambda reason: None
+    """The black box's last record of this run; set by the witness."""
+    is_accounted: bool = False
+    """How this run of the agent began has been told; samplers that new settings replace do not tell it again."""
+    last_words: List[Dict[str, Any]] = dataclasses.field(default_factory=list)
+    """The last lines of the boot before, once they are found: evidence of how it ended."""
 
 
 def read(path: Union[str, Path]) -> str:

@@ -24,6 +24,7 @@ from agent.samplers.timekeeping import Timekeeping
 from agent.samplers.units import Units
 from agent.samplers.virtual import Virtual
 from agent.samplers.watching import Checks
+from agent.samplers.witness import Witness
 
 if TYPE_CHECKING:
     from agent.settings import AgentSettings
@@ -53,6 +54,7 @@ def make_samplers(
         Drives(root, host),
         Controller(root, settings.state_dir / "sel" if notes is not None else None, host),
         Virtual(root, host),
+        Witness(root, settings.state_dir / "black_box" if notes is not None else None, notes, host),
         Own(),
     ]
     if settings.checks:

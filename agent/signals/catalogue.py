@@ -56,6 +56,7 @@ _HARDWARE = "agent.samplers.hardware.Hardware"
 _DRIVES = "agent.samplers.drives.Drives"
 _CONTROLLER = "agent.samplers.controller.Controller"
 _VIRTUAL = "agent.samplers.virtual.Virtual"
+_WITNESS = "agent.samplers.witness.Witness"
 _CHECKS = "agent.samplers.watching.Checks"
 _DAEMON = "agent.daemon"
 _PROBES = "collector.probes"
@@ -206,11 +207,12 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
      "gauge", 0, _KERNEL_LOG),
     ("log", "text", "userland log line", "event", "", ""),
     ("host.boot_id", "text", "the kernel's random id of this boot", "word", "b1", _FLEET),
-    ("boot.wtmp_shutdown", "bool", "a shutdown record precedes the boot record", "flag", True, ""),
-    ("boot.pstore", "text", "panic trace or vmcore found after boot", "word", "none", ""),
-    ("boot.fs_recovery", "bool", "journal replay at mount", "flag", False, ""),
-    ("boot.restart_cause", "text", "IPMI chassis restart_cause", "word", "unknown", ""),
-    ("boot.kernel", "text", "running kernel", "word", "k1", ""),
+    ("boot.wtmp_shutdown", "bool", "a shutdown record precedes the boot record", "flag", True, _WITNESS),
+    ("boot.pstore", "text", "panic trace or vmcore found after boot", "word", "none", _WITNESS),
+    ("boot.fs_recovery", "bool", "journal replay at mount", "flag", False, _WITNESS),
+    ("boot.restart_cause", "text", "IPMI chassis restart_cause", "word", "unknown", _WITNESS),
+    ("boot.kernel", "text", "running kernel", "word", "k1", _WITNESS),
+    ("host.gap", "account", "what a gap was: kind, from_ms, to_ms, why, rung (agent.forensics.KINDS)", "event", {}, _WITNESS),
     # Hardware and the layer below.
     ("hw.smart", "map",
      "raw values of five SMART attributes",

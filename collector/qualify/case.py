@@ -14,8 +14,13 @@ from typing import Any
 
 Number = float
 
+_BOOTS = ("boot.", "host.gap")
+
 SCOPES = ("node", "storage", "rack", "site", "provider")
 """Groups of the topology, the smallest first: the order in which a shared cause is looked for."""
+
+BOOT_BEFORE_MS = 600_000
+"""What was told of a boot belongs to a fault that was noticed at most this long after it."""
 
 FRESH_FOR_MS = 60_000
 """Vitals older than this say nothing about a sibling's present."""
@@ -144,7 +149,17 @@ class Case:
             if found is not None and found.now is not None:
                 return found
         vital = self.host.vitals.get(signal)
-        return FactView(now=vital) if vital is not None else None
+        if vital is not None:
+            return FactView(now=vital)
+        return self._told(signal) if signal.startswith(_BOOTS) else None
+
+    def _told(self, signal: str) -> FactView | None:
+        """What the host told of its newest boot (or gap), where that is this fault's: not an older one's."""
+        since_ms = self.subject.at_ms - BOOT_BEFORE_MS
+        for seen in reversed(self.seen):
+            if seen.signal == signal and seen.host_id == self.host.id and seen.at_ms >= since_ms:
+                return FactView(now=seen.value)
+        return None
 
     def value(self, signal: str) -> Any:
         """The signal's present value, None when nobody said it or the platform cannot show it."""

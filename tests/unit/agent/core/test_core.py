@@ -8,6 +8,8 @@ import json
 
 import pytest
 
+from agent.outgoing import Outgoing
+from agent.signals.sample import Sample
 from agent.spool import Spool
 from agent.wire import Adopt, Evidence, Reply, to_json
 
@@ -229,3 +231,28 @@ def test_a_wall_clock_step_does_not_move_what_is_judged(host):
     host.sweep(full())
     (opened,) = host.sweep(full())
     assert opened.at_ms == host.clock.now_ms() - 20_000
+
+
+def test_how_a_boot_went_is_told_until_a_report_that_held_it_is_answered(make_host):
+    host = make_host()
+    told = [Sample("boot.wtmp_shutdown", "", False, 500), Sample("host.gap", "", {"kind": "panic"}, 500)]
+    host.core.take(told, host.now())
+    first = host.report()
+    assert [(one.signal, one.value) for one in first.told] == [
+        ("boot.wtmp_shutdown", False),
+        ("host.gap", {"kind": "panic"}),
+    ]
+    assert first.told[0].at_ms == host.now().wall_of(500)
+    assert host.report().told == first.told
+    greet(host)
+    assert host.report().told == []
+
+
+def test_past_its_bound_the_oldest_goes_and_what_is_under_way_is_not_told_twice():
+    queue = Outgoing(3)
+    for number in range(3):
+        queue.append(number)
+    assert queue.batch(2) == [0, 1]
+    queue.append(3)  # 0 went
+    queue.answered()
+    assert list(queue) == [2, 3]

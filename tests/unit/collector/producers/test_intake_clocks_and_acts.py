@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from agent.wire import Act, Report, to_json
+from agent.wire import MAX_TOLD, Act, Report, Told, to_json
 from collector.clock_fold import HOLD_MS
 from collector.fleet_cache import FleetCache
 from collector.intake import Accepted, Intake
@@ -92,6 +92,40 @@ def test_an_act_by_an_absurd_clock_is_dated_by_its_receipt(house: House) -> None
 @pytest.mark.parametrize("act", [Act(T0, ""), Act(-1, "x"), Act(T0, "a\x1b[2Jb"), Act(T0, "x" * 1000)])
 def test_an_act_out_of_bounds_makes_the_report_malformed(house: House, act: Act) -> None:
     assert house.report(10, acts=[act]).error == "malformed"
+
+
+def test_how_a_boot_went_is_an_observation_for_each_boot_though_told_twice(house: House) -> None:
+    gap = {
+        "kind": "reboot_unclean",
+        "from_ms": T0,
+        "to_ms": T0 + 5_000,
+        "why": ["wtmp has \x1b[2Jno shutdown"],
+    }
+    told = [Told(T0 + 5_000, "boot.wtmp_shutdown", False), Told(T0 + 5_000, "host.gap", gap)]
+    house.report(10, told=told)
+    house.report(20, told=told)
+    house.report(900, told=[Told(T0 + 890_000, "boot.wtmp_shutdown", False)])
+    seen = house.seen()
+    assert [(o.signal, o.value, o.at_ms) for o in seen if o.signal == "boot.wtmp_shutdown"] == [
+        ("boot.wtmp_shutdown", False, T0 + 5_000),
+        ("boot.wtmp_shutdown", False, T0 + 890_000),
+    ]
+    (account,) = [o.value for o in seen if o.signal == "host.gap"]
+    assert account == {**gap, "why": ["wtmp has  [2Jno shutdown"]}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [Told(T0, "prov.status", "ok")],
+        [Told(-1, "boot.kernel", "k")],
+        [Told(T0, "boot.pstore", "x" * 5_000)],
+        [Told(T0, "boot.kernel", "k")] * (MAX_TOLD + 1),
+    ],
+    ids=["another's signal", "before time", "too long", "too many"],
+)
+def test_words_out_of_bounds_make_the_report_malformed(house: House, told: list[Told]) -> None:
+    assert house.report(10, told=told).error == "malformed"
 
 
 def test_a_pause_of_the_guest_is_an_observation_after_the_reports_that_bear_it_out(house: House) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from collector.qualify.case import Seen
 from collector.qualify.judge import DEFAULT_CAUSE, ROWS, SEVERITY, WOULD_CHANGE, qualify
 from collector.qualify.row import Row
 from collector.qualify.score import Weighed, class_of, counted, score
@@ -186,3 +189,15 @@ def test_an_agent_that_said_goodbye_does_not_make_a_dead_machine_well(make_case)
     assert qualify(make_case("silence", dead)).root_cause != "os.agent_down"
     well = {"silence.outcome": "agent_gone", "ext.tcp22": "ok", "agent.stop_reason": "service_stop"}
     assert qualify(make_case("silence", well)).root_cause == "os.agent_down"
+
+
+def test_what_a_host_told_of_its_newest_boot_is_known_to_the_case_and_an_older_boot_is_not(make_case):
+    began = make_case("kernel").subject.at_ms
+
+    def known(at_ms: int) -> object:
+        seen = Seen("a1", "boot.restart_cause", "watchdog expiration", "", at_ms)
+        return dataclasses.replace(make_case("kernel"), seen=(seen,)).value("boot.restart_cause")
+
+    assert known(began - 60_000) == "watchdog expiration"
+    assert known(began + 300_000) == "watchdog expiration"
+    assert known(began - 3_600_000) is None
