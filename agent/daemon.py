@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import random
 import secrets
 import signal
 import threading
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, List, Optional
 
 from agent.core import AgentCore, Identity, Status
 from agent.findings import Now
@@ -30,6 +29,7 @@ from agent.send import Answered, Cadence, Failed, Link, Sender
 from agent.settings import AgentSettings
 from agent.signals.sample import Sample
 from agent.spool import Spool
+from agent.status import snapshot
 from agent.sweeps import Sweeps
 from agent.usual import UsualHours
 from agent.wire import Evidence, FindingChange, Reply, to_json
