@@ -17,6 +17,7 @@ from agent.signals.sample import Sample
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 SIGNALS = ("cpu.steal_pct", "load.per_cpu", "sched.runq_per_cpu", "psi.cpu_some60")
 GAP_MIN_S = 0.5
+STEAL_SILENT_S = 86_400
 SLACK_TICKS = 20
 """Two readings of a second apart are off by some ticks; a broken counter is off by thousands."""
 
@@ -43,7 +44,8 @@ class Cpu:
         self._notes = notes or LoopNotes()
         self._before: Optional[Stat] = None
         self._before_ms = 0
-        self._lacks: Dict[str, str] = platform.lacks(self._host, SIGNALS)
+        self._by_nature = platform.lacks(self._host, SIGNALS)
+        self._lacks: Dict[str, str] = dict(self._by_nature)
 
     def lacks(self) -> Dict[str, str]:
         return dict(self._lacks)
@@ -61,6 +63,7 @@ class Cpu:
         seconds, self._before_ms = (mono_ms - self._before_ms) / 1000.0, mono_ms
         # Counters of a CPU that came or went step by hours: what spans the change says nothing (signals.md, C1).
         if before is not None and before.cpus == stat.cpus:
+            self._doubt_steal(stat)
             capacity = seconds * stat.cpus * TICKS_PER_S
             for signal, share in shares(before.cpu, stat.cpu, capacity).items():
                 batch.add(signal, share)
@@ -71,6 +74,24 @@ class Cpu:
             self._sweep_load(batch, online)
         self._sweep_pressure(batch)
         return batch.samples
+
+    def _doubt_steal(self, stat: Stat) -> None:
+        """A guest that has never been told of a stolen tick may be one that nobody tells: then 0 is no health.
+
+        VMware tells only where its stealclock is switched on; elsewhere a day without a tick is taken for silence.
+        """
+        if self._host.machine == "bare-metal" or "cpu.steal_pct" in self._by_nature:
+            return
+        up_ticks = sum(stat.cpu) / max(1, stat.cpus)
+        is_silent = stat.cpu.steal == 0 and (
+            self._host.machine == "vmware" or up_ticks > STEAL_SILENT_S * TICKS_PER_S
+        )
+        if is_silent:
+            self._lacks["cpu.steal_pct"] = (
+                "no stolen tick was ever counted: this hypervisor does not seem to tell"
+            )
+        else:
+            self._lacks.pop("cpu.steal_pct", None)
 
     def _cpus(self, stat: Stat) -> int:
         """Online CPUs: by the stat file, as lxcfs and cgroups show fewer there than /sys; else by /sys."""

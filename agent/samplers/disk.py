@@ -53,7 +53,7 @@ class Disk:
         self._before: Dict[str, DiskCounters] = {}
         self._before_ms = 0
         self._stuck_since_ms: Dict[str, int] = {}
-        self._lacks = platform.lacks(host or platform.detect(root), SIGNALS)
+        self._lacks = platform.lacks(host or platform.detect(root), (*SIGNALS, "hw.md"))
 
     def lacks(self) -> Dict[str, str]:
         return dict(self._lacks)

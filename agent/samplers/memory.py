@@ -15,6 +15,8 @@ from agent.signals.sample import Sample
 PAGE_BYTES = 4096
 """The unit of pswpout is the kernel's page; CentOS on x86-64 has no other."""
 
+SIGNALS = ("psi.mem_full60", "swap.out_mbps", "vm.majfault_ps", "vm.oom_kills", "mem.balloon_mb")
+
 
 class Memory:
     """Signals mem.*, swap.*, vm.majfault_ps, vm.oom_kills, psi.mem_full60."""
@@ -30,7 +32,7 @@ class Memory:
         self._before_ms = 0
         self._kills_at_start: Optional[int] = None
         host = host or platform.detect(root)
-        self._lacks = platform.lacks(host, ("psi.mem_full60",))
+        self._lacks = platform.lacks(host, SIGNALS)
         self._has_own_balloon = host.machine != "vmware"
         """VMware's balloon is told by its tools (samplers.virtual)."""
 
@@ -79,7 +81,7 @@ class Memory:
             batch.add("vm.oom_kills", now["oom_kill"] - self._kills_at_start)
         else:
             self._lacks["vm.oom_kills"] = "this kernel (before 4.13) does not count them: see its log"
-        if not self._has_own_balloon:
+        if not self._has_own_balloon or "mem.balloon_mb" in self._lacks:
             return
         if "balloon_inflate" in now:
             held = now["balloon_inflate"] - now.get("balloon_deflate", 0)

@@ -132,6 +132,11 @@ def _lacks(host: Platform) -> Dict[str, str]:
         found["cpu.steal_pct"] = "VMware tells no steal to a kernel before 5.8"
     elif host.machine in ("hyper-v", "virtualbox"):
         found["cpu.steal_pct"] = f"{host.machine} tells no steal"
+    if host.machine in ("xen", "hyper-v", "virtualbox", "vm"):
+        # Their balloons are not counted in /proc/vmstat: its 0 says nothing.
+        found["mem.balloon_mb"] = f"{host.machine}: its balloon is not counted; see mem.total_mb"
+    elif host.machine == "bare-metal":
+        found["mem.balloon_mb"] = "bare metal: there is no balloon"
     if host.container:
         view = f"container ({host.container}): shows the node, not us"
         found.update(
@@ -145,6 +150,9 @@ def _lacks(host: Platform) -> Dict[str, str]:
             "disk.mbps",
             "disk.util_pct",
             "disk.qdepth",
+            "disk.stuck_s",
+            "hw.md",
+            "mem.balloon_mb",
             "sched.runq_per_cpu",
         ):
             found[signal] = view
@@ -153,6 +161,8 @@ def _lacks(host: Platform) -> Dict[str, str]:
         if host.container == "openvz":
             found["cpu.steal_pct"] = "container (openvz): always 0"
         else:
+            # lxcfs shows memory and CPU as the container's own, but not these.
+            found.update(dict.fromkeys(("swap.out_mbps", "vm.majfault_ps", "vm.oom_kills"), view))
             found["cpu.steal_pct"] = view
             found["load.per_cpu"] = view
     return found
