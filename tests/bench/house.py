@@ -18,7 +18,7 @@ from collector.enrol import hash_token
 from collector.fleet_cache import bump_fleet_version
 from collector.store.engine import Store
 from collector.store.migrate import migrate
-from collector.tables import hosts, open_findings
+from collector.tables import hosts, open_findings, streams
 
 START_S = 60.0
 
@@ -56,8 +56,12 @@ class House:
         self.process: subprocess.Popen[bytes] | None = None
         self.address = ""
 
-    def enrol(self, now_ms: int, held: int = 0) -> None:
-        """Migrate and put the fleet in, all at once; ``held`` hosts have an open finding each."""
+    def enrol(self, now_ms: int, held: int = 0, *, stream: str = "") -> None:
+        """Migrate and put the fleet in, all at once; ``held`` hosts have an open finding each.
+
+        With ``stream`` every host has announced it: the first report of a host is written durably, and that is no steady
+        state.
+        """
         self.booted_ms = now_ms - 3_600_000
         migrate(self.url)
         tokens = [f"bench-token-{n:06d}" for n in range(self.fleet)]
@@ -68,6 +72,9 @@ class House:
         def run(tx: Any) -> None:
             for start in range(0, len(rows), 1000):
                 tx.execute(insert(hosts), rows[start : start + 1000])
+            if stream:
+                common = {"stream": stream, "next_n": 1, "announced_at_ms": now_ms, "is_current": True}
+                tx.execute(insert(streams), [{"host_id": row["id"], **common} for row in rows])
             if held:
                 tx.execute(insert(open_findings), [open_row(rows[n]["id"], now_ms) for n in range(held)])
             bump_fleet_version(tx)
