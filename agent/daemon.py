@@ -22,10 +22,11 @@ from agent.forensics import Accounts
 from agent.given import Given, GivenFault
 from agent.history import History
 from agent.host import boot_id, is_host_stopping, is_rolling_out, own_address
+from agent.lookout import Lookout
 from agent.page import JSON, TEXT, Page, file_listener, tcp_listener
 from agent.samplers.base import LoopNotes
 from agent.samplers.registry import make_samplers
-from agent.send import Answered, Cadence, Failed, Link, Sender
+from agent.send import Answered, Cadence, Failed, Link, Sender, read_token
 from agent.settings import AgentSettings
 from agent.signals.sample import Sample
 from agent.spool import Spool
@@ -94,6 +95,7 @@ class Daemon:
         self.interval_s = settings.interval
         self.cadence = Cadence(settings.interval, settings.collector.retry_max, chance, now.mono_ms)
         self.sender = self._make_sender(settings)
+        self.lookout = Lookout(clock, chance)
         self.page: Optional[Page] = None
         self.last_reply_ms: Optional[int] = None
         self.last_error = ""
@@ -120,6 +122,7 @@ class Daemon:
         signal.signal(signal.SIGHUP, self._on_reload)
         if self.sender is not None:
             self.sender.start()
+        self.lookout.follow(self.given.settings)
         self._start_page()
         LOG.info(
             "the agent runs %s",
@@ -187,6 +190,7 @@ class Daemon:
         if self.sender is not None:
             self._say_goodbye(reason)
             self.sender.stop()
+        self.lookout.stop()
         if self.page is not None:
             self.page.close()
         self.spool.close()
@@ -324,6 +328,7 @@ class Daemon:
                 self.clock,
                 self.wake.set,
             )
+        self.lookout.follow(given.settings)
         if old.settings.collector != given.settings.collector:
             if self.sender is not None:
                 self.sender.stop()
@@ -388,9 +393,7 @@ class Daemon:
         if not settings.collector.url:
             LOG.warning("no collector is set: findings are judged, kept and shown, but reported to nobody")
             return None
-        assert settings.collector.token_file is not None  # the settings' own check
-        token = settings.collector.token_file.read_text(encoding="ascii", errors="replace").strip()
-        return Sender(Link(settings.collector, token), self.wake.set)
+        return Sender(Link(settings.collector, read_token(settings.collector)), self.wake.set)
 
     def _start_page(self) -> None:
         settings = self.given.settings

@@ -16,7 +16,7 @@ import hmac
 import random
 import socket
 import threading
-from typing import TYPE_CHECKING, Any, Callable, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 from urllib.parse import urlsplit
 
 from agent.settings import CollectorSettings, is_loopback
@@ -111,14 +111,7 @@ class Link:
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             raise ValueError("plain HTTP is for loopback only")
         self._settings = settings
-        self._host = parts.hostname or ""
-        self._is_tls = parts.scheme == "https"
-        self._port = parts.port or (443 if self._is_tls else 80)
-        self._headers = {
-            "Authorization": f"Bearer {token}",
-            "Content-Type": "application/json",
-            "User-Agent": "vartovyi-agent",
-        }
+        self._headers = headers(token)
         self._connection: Optional[http.client.HTTPConnection] = None
 
     def post(self, body: bytes, stream: str) -> Outcome:
@@ -161,25 +154,49 @@ class Link:
         return Failed(response.status, detail, _seconds(response.headers.get("Retry-After")), stream)
 
     def _connect(self) -> http.client.HTTPConnection:
-        import http.client
+        self._connection = connected(self._settings, self._settings.reply_timeout)
+        return self._connection
 
-        timeout = self._settings.connect_timeout
-        if not self._is_tls:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
-            connection.connect()
-        else:
-            secure = http.client.HTTPSConnection(
-                self._host, self._port, timeout=timeout, context=_tls_context(self._settings)
-            )
-            secure.connect()
-            if self._settings.pin:
-                _check_pin(secure, self._settings.pin)
-            connection = secure
-        assert connection.sock is not None
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sock.settimeout(self._settings.reply_timeout)
-        self._connection = connection
-        return connection
+
+def read_token(settings: CollectorSettings) -> str:
+    """This host's token; raises OSError where its file cannot be read."""
+    assert settings.token_file is not None  # the settings' own check
+    return settings.token_file.read_text(encoding="ascii", errors="replace").strip()
+
+
+def headers(token: str) -> Dict[str, str]:
+    """What every request of ours says of itself."""
+    return {
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "application/json",
+        "User-Agent": "vartovyi-agent",
+    }
+
+
+def connected(settings: CollectorSettings, reply_timeout_s: float) -> http.client.HTTPConnection:
+    """A connection to the collector, known by its certificate; raises OSError, or ValueError off loopback without TLS."""
+    import http.client
+
+    parts = urlsplit(settings.url)
+    host, is_tls = parts.hostname or "", parts.scheme == "https"
+    if not is_tls and not is_loopback(host):
+        raise ValueError("plain HTTP is for loopback only")
+    timeout = settings.connect_timeout
+    if not is_tls:
+        connection = http.client.HTTPConnection(host, parts.port or 80, timeout=timeout)
+        connection.connect()
+    else:
+        secure = http.client.HTTPSConnection(
+            host, parts.port or 443, timeout=timeout, context=_tls_context(settings)
+        )
+        secure.connect()
+        if settings.pin:
+            _check_pin(secure, settings.pin)
+        connection = secure
+    assert connection.sock is not None
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sock.settimeout(reply_timeout_s)
+    return connection
 
 
 def _tls_context(settings: CollectorSettings) -> Any:

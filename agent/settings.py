@@ -115,6 +115,33 @@ class RemoteLimits:
 
 
 @dataclasses.dataclass(frozen=True)
+class VantageSettings:
+    """This host looks at others on the collector's behalf; off unless networks are named here.
+
+    Only this file says where it may look: the collector names addresses and can never widen it.
+    """
+
+    networks: List[str] = setting(
+        [],
+        help="networks that the collector may ask this host to probe; empty: this host is no vantage",
+        max=100,
+        example="[198.51.100.0/24]",
+    )
+    per_minute: int = setting(120, help="most probes a minute; past it an ask is refused", min=1, max=6000)
+    at_once: int = setting(8, help="most probes at once", min=1, max=32)
+
+    def faults(self) -> List[Tuple[str, str]]:
+        """Networks must be networks."""
+        found: List[Tuple[str, str]] = []
+        for text in self.networks:
+            try:
+                ipaddress.ip_network(text, strict=False)
+            except ValueError as error:
+                found.append(("networks", str(error)))
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
 class AgentSettings:
     """The whole file."""
 
@@ -134,6 +161,7 @@ class AgentSettings:
     metrics: MetricsSettings = setting(MetricsSettings, help="the page for Prometheus")
     spool: SpoolSettings = setting(SpoolSettings, help="undelivered findings")
     remote: RemoteLimits = setting(RemoteLimits, help="what the collector may change")
+    vantage: VantageSettings = setting(VantageSettings, help="looking at other hosts for the collector")
     rules_file: Optional[Path] = setting(None, help="rules instead of the shipped ones")
     rules: Dict[str, RuleChange] = setting(
         {}, help="changes to single rules by name, e.g. {fs_full: {severity: low}}", max=200

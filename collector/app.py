@@ -17,6 +17,7 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from collector import metrics, roll_outs
+from collector.asks_asgi import AsksApp
 from collector.chores import Chore, Chores, ping
 from collector.decider import Decider
 from collector.fleet_cache import FleetCache
@@ -25,16 +26,18 @@ from collector.intake import Intake, Limits, Terms
 from collector.intake_asgi import Bounds, IntakeApp
 from collector.opening import StateLock, apply_contracts, open_store, prepare_tables
 from collector.outlook import Outlook
-from collector.probes import ProbeWorkers, RealNetwork
+from collector.probes import SUSPICION_TIMEOUT_S, ProbeWorkers, RealNetwork
 from collector.settings import CollectorSettings, networks
 from collector.store import retention
 from collector.store.lease import Lease
 from collector.tick.context import TickContext, TickReport
 from collector.tick.run import run_slice, run_tick
+from collector.vantage import named_in
 from collector.web.app import make_app
 from collector.web.context import AppContext, Bell, WebOptions
 from collector.workers import OutboxWorkers
 from config.clock import Clock
+from config.loader import ConfigError, Fault
 from config.log import fields
 from ticketing import contracts
 
@@ -75,6 +78,16 @@ class Collector:
             name=worker,
             workers=settings.probes.workers,
             timeout_s=settings.probes.timeout_s,
+            poke=lambda: self.decider.poke(),
+        )
+        self.asks_app = AsksApp(
+            self.intake,
+            self.store,
+            clock,
+            settings.vantages,
+            named=self._vantages,
+            owners=lambda: self.outlook.owners(),
+            timeout_s=self._ask_timeout_s,
             poke=lambda: self.decider.poke(),
         )
         self.outbox = OutboxWorkers(self.store, clock, settings, worker)
@@ -118,6 +131,7 @@ class Collector:
             self.intake_app,
             self.page,
             cast("App", make_app(context)),
+            asks=self.asks_app,
             metrics_from=networks(self.settings.metrics.allow_from),
             trusted_proxies=networks(self.settings.listen.trusted_proxies),
         )
@@ -141,9 +155,22 @@ class Collector:
         self.lock.release()
 
     def reload_contracts(self, by: str = "reload") -> contracts.Applied:
-        """Read the folder again; raises ConfigError and keeps the old contracts when anything in it is wrong."""
-        loaded = contracts.load_folder(self.settings.contracts)
+        """Read contracts and providers again; raises ConfigError with every fault of both, and then keeps the old ones."""
+        faults: list[Fault] = []
+        loaded, providers = None, None
+        try:
+            loaded = contracts.load_folder(self.settings.contracts)
+        except ConfigError as error:
+            faults += error.faults
+        try:
+            providers = self.outlook.read_providers()
+        except ConfigError as error:
+            faults += error.faults
+        if loaded is None or providers is None:
+            raise ConfigError(faults)
         applied = apply_contracts(self.store, loaded, self.clock.now_ms(), by)
+        if self.outlook.follow_providers(providers):
+            log.info("Providers are asked anew. %s", fields(providers=len(providers)))
         self._look_at_book()
         self._look_at_fleet()
         return applied
@@ -191,7 +218,7 @@ class Collector:
             self.intake,
             run_tick,
             run_slice,
-            TickContext.of(settings, wake_probes=self.probes.wake),
+            TickContext.of(settings, wake_probes=self._wake_probes),
             self.clock,
             every_s=settings.tick.every_s,
             coalesce_s=settings.tick.coalesce_s,
@@ -199,6 +226,17 @@ class Collector:
             told=self._told,
             turned=lambda: self.on_turn(),
         )
+
+    def _wake_probes(self) -> None:
+        self.probes.wake()
+        self.asks_app.ring()
+
+    def _vantages(self) -> dict[str, str]:
+        return named_in(self._book, self.settings.vantages.hosts)
+
+    def _ask_timeout_s(self, why: str) -> float:
+        timeout_s = float(self.settings.probes.timeout_s)
+        return min(SUSPICION_TIMEOUT_S, timeout_s) if why == "suspicion" else timeout_s
 
     def _told(self, report: TickReport, seconds: float) -> None:
         self.tick_metrics.told(report.counts, seconds)
@@ -284,6 +322,7 @@ class Collector:
             "tick_failures": self.decider.failures,
             "lease_held": int(self.decider.holds_lease),
             "live_pages": self.bell.listeners,
+            "vantages_polling": self.asks_app.waiting,
         }
 
 

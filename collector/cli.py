@@ -24,9 +24,10 @@ from collector.opening import StartRefused, apply_contracts, open_store, prepare
 from collector.settings import CollectorSettings
 from collector.store.engine import Store
 from collector.tables import hosts
+from collector.tick.asks import vantages_of
 from config import log as logging_setup
 from config.clock import SystemClock
-from config.loader import EX_CONFIG, ConfigError, Fault, load
+from config.loader import EX_CONFIG, ConfigError, load
 from ticketing import audit, contracts, people
 
 DEFAULT_CONFIG = Path("/etc/vartovyi/collector.yaml")
@@ -65,23 +66,11 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _check_config(args: argparse.Namespace) -> int:
-    faults: list[Fault] = []
-    try:
-        settings = load(args.config, CollectorSettings)
-    except ConfigError as error:
-        faults += error.faults
-        settings = None
-    folder = args.contracts or (settings.contracts if settings else None)
-    loaded = None
-    if folder is not None:
-        try:
-            loaded = contracts.load_folder(folder)
-        except ConfigError as error:
-            faults += error.faults
-    if faults:
-        raise ConfigError(faults)
-    count = len(loaded.contracts) if loaded else 0
-    _tell(args, {"ok": True, "contracts": count}, f"Settings and {count} contracts are in order.")
+    from collector.check import check  # the providers' room: no other command should pay for it
+
+    read = check(args.config, args.contracts)
+    told = ", ".join(f"{count} {what}" for what, count in read.items())
+    _tell(args, {"ok": True, **read}, f"Settings are in order, and {told}.")
     return 0
 
 
@@ -109,15 +98,22 @@ def _hosts(args: argparse.Namespace) -> int:
             hosts.c.last_report_at_ms,
             hosts.c.agent_version,
         )
+        now_ms = desk.clock.now_ms()
         with desk.store.read() as conn:
             rows = [dict(row._mapping) for row in conn.execute(select(*columns).order_by(hosts.c.id))]
-        now_ms = desk.clock.now_ms()
-    lines = [f"{'HOST':24} {'CONTRACT':16} {'LIFE':8} {'LAST REPORT':>12} AGENT"]
+            seen = vantages_of(conn, now_ms, contracts.current(conn), desk.settings.vantages.hosts)
+    for row in rows:
+        row |= seen.get(row["id"], {"vantage": "", "seen_from": []})
+    lines = [
+        f"{'HOST':24} {'CONTRACT':16} {'LIFE':8} {'LAST REPORT':>12} {'VANTAGE':12} {'SEEN FROM':24} AGENT"
+    ]
     for row in rows:
         last = row["last_report_at_ms"]
         age = "never" if last is None else f"{max(0, now_ms - last) // 1000} s ago"
+        from_ = ",".join(row["seen_from"]) or "-"
         lines.append(
-            f"{row['id']:24} {row['contract_id']:16} {row['life']:8} {age:>12} {row['agent_version']}"
+            f"{row['id']:24} {row['contract_id']:16} {row['life']:8} {age:>12}"
+            f" {row['vantage'] or '-':12} {from_:24} {row['agent_version']}"
         )
     _tell(args, rows, "\n".join(lines))
     return 0
@@ -418,7 +414,9 @@ def _parser() -> argparse.ArgumentParser:
 
     verb("serve", _serve, "take reports, decide, serve pages")
     verb(
-        "check-config", _check_config, "check settings and contracts; every fault at once, exit 78"
+        "check-config",
+        _check_config,
+        "check settings, contracts, providers and calendars; every fault at once, exit 78",
     ).add_argument("--contracts", type=Path, help="another contracts folder than the settings'")
     verb("migrate", _migrate, "bring the database's tables to this version")
     verb("hosts", _hosts, "list the enrolled hosts")

@@ -1,4 +1,5 @@
-"""The front door: one ASGI callable that sends reports to the intake, /metrics to its page, the rest to the web room.
+"""The front door: one ASGI callable that sends reports to the intake, asks to the vantages' poll, /metrics to its page,
+the rest to the web room.
 
 Behind a reverse proxy that settings trust, scheme and client are the ones that the proxy names; from anybody else
 such headers mean nothing.
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from agent.checks.asks import ASKS_PATH
 from agent.wire import REPORT_PATH
 from collector.metrics import CONTENT_TYPE, Page
 from collector.settings import Network, is_within
@@ -33,10 +35,12 @@ class Front:
         page: Page,
         web: App | None,
         *,
+        asks: App | None = None,
         metrics_from: tuple[Network, ...],
         trusted_proxies: tuple[Network, ...] = (),
     ) -> None:
         self._intake = intake
+        self._asks = asks
         self._page = page
         self._web = web
         self._metrics_from = metrics_from
@@ -50,6 +54,9 @@ class Front:
             path = scope["path"]
             if path == REPORT_PATH:
                 await self._intake(scope, receive, send)
+                return
+            if path == ASKS_PATH and self._asks is not None:
+                await self._asks(scope, receive, send)
                 return
             if path == METRICS_PATH:
                 await self._metrics(scope, send)

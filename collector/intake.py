@@ -121,6 +121,10 @@ class Intake:
         """Whether the cache holds this token; where not, the fleet may have grown meanwhile."""
         return self.cache.by_token_hash(_hash(token)) is not None
 
+    def host_of(self, token: str) -> HostEntry | None:
+        """The host whose token this is, retired ones too."""
+        return self.cache.by_token_hash(_hash(token)) if token else None
+
     def count(self, result: str) -> None:
         """Count one report's result."""
         with self._lock:

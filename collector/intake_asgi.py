@@ -116,17 +116,17 @@ class IntakeApp:
         """Take one request."""
         if scope["method"] != "POST":
             self.intake.count(NOT_POST.error)
-            await _send(send, NOT_POST, extra=((b"allow", b"POST"),))
+            await refuse(send, NOT_POST, extra=((b"allow", b"POST"),))
             return
-        token, length = _headers(scope)
-        if scope.get("scheme") == "http" and not _may_be_plain(scope):
+        token, length = token_and_length(scope)
+        if scope.get("scheme") == "http" and not may_be_plain(scope):
             self.intake.count(PLAIN_HTTP.error)
-            await _send(send, PLAIN_HTTP)
+            await refuse(send, PLAIN_HTTP)
             return
         body = await self._body(receive, length)
         if isinstance(body, Rejected):
             self.intake.count(body.error)
-            await _send(send, body, extra=((b"connection", b"close"),))
+            await refuse(send, body, extra=((b"connection", b"close"),))
             return
         if body is None:  # the agent hung up
             return
@@ -136,7 +136,7 @@ class IntakeApp:
             await send({"type": "http.response.start", "status": 200, "headers": _ok_headers(len(encoded))})
             await send({"type": "http.response.body", "body": encoded})
         else:
-            await _send(send, outcome)
+            await refuse(send, outcome)
 
     async def _outcome(self, body: bytes, token: str) -> Reply | Rejected:
         if self.is_stopping:
@@ -307,13 +307,13 @@ class IntakeApp:
         )
 
 
-def _may_be_plain(scope: Scope) -> bool:
+def may_be_plain(scope: Scope) -> bool:
     """Whether a token may come over plain HTTP: from this machine, or through a socket in its file system."""
     client = scope.get("client")
     return not client or is_loopback(client[0])
 
 
-def _headers(scope: Scope) -> tuple[str, int]:
+def token_and_length(scope: Scope) -> tuple[str, int]:
     """Token and content length (-1: not said)."""
     token, length = "", -1
     for name, value in scope["headers"]:
@@ -330,7 +330,7 @@ def _ok_headers(length: int) -> list[tuple[bytes, bytes]]:
     return [JSON_TYPE, (b"content-length", str(length).encode())]
 
 
-async def _send(send: Send, rejected: Rejected, extra: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+async def refuse(send: Send, rejected: Rejected, extra: tuple[tuple[bytes, bytes], ...] = ()) -> None:
     body = rejected.to_json()
     headers = [*_ok_headers(len(body)), *extra]
     if rejected.retry_after_s is not None:

@@ -110,6 +110,7 @@ _GAUGE_HELP = {
     "tick_failures": "Ticks that failed since the start.",
     "lease_held": "1 while this process decides.",
     "live_pages": "Open pages that are told of changes.",
+    "vantages_polling": "Vantages that wait for asks now.",
 }
 
 

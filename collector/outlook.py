@@ -16,7 +16,7 @@ from collector.feed_settings import FeedSettings
 from collector.providers.adapter import AdapterFault
 from collector.providers.fetch import fetch
 from collector.providers.poller import Poller
-from collector.providers.terms import load_providers
+from collector.providers.terms import ProviderTerms, load_providers
 from collector.settings import CollectorSettings
 from collector.store.engine import Store
 from config.clock import Clock
@@ -53,7 +53,8 @@ class Outlook:
         with store.read() as conn:
             self._owners = trace.HopOwners.of(self._table, trace.learned(conn))
         self._calendars: dict[int, bytes] = {}
-        self.poller = Poller(store, clock, load_providers(settings.providers), decides=decides, poke=poke)
+        self._providers = self.read_providers()
+        self.poller = self._make_poller()
         self._chores = Chores(self._near(), clock)
         self._far = Chores(self._readings(), clock)
 
@@ -72,6 +73,23 @@ class Outlook:
         self._far.stop()
         self._chores.stop()
         self.poller.stop()
+
+    def read_providers(self) -> tuple[ProviderTerms, ...]:
+        """The providers' files as they are now; raises ConfigError with every fault, and changes nothing."""
+        return load_providers(self._settings.providers)
+
+    def follow_providers(self, providers: tuple[ProviderTerms, ...]) -> bool:
+        """Ask as these files say from now on; whether anything changed."""
+        if providers == self._providers:
+            return False
+        self._providers = providers
+        old, self.poller = self.poller, self._make_poller()
+        old.stop()
+        self.poller.start()
+        return True
+
+    def _make_poller(self) -> Poller:
+        return Poller(self._store, self._clock, self._providers, decides=self._decides, poke=self._poke)
 
     def look_at_windows(self) -> None:
         """Bring ``ops.window`` of every host to what contracts and calendars plan now."""

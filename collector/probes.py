@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import logging
 import threading
-import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import Connection, or_, select, update
 
-from agent.checks.hops import trace
-from agent.checks.run import run_check
-from agent.checks.spec import CheckSettings, from_dict
+from agent.checks.asks import ask_once, hops_of
+from collector.asks import COLLECTOR, write_seen
 from collector.tables import probes
-from collector.trace import HopOwners, answer_of, write_last_hop
+from collector.trace import HopOwners, answer_of
 from config.clock import Clock
 from config.log import fields
 
@@ -34,7 +32,6 @@ SUSPICION_TIMEOUT_S = 1.0
 """A suspect is asked briefly: its ticket is due within 3 s at the shortest heartbeat."""
 
 IDLE_S = 1.0
-TRACE_S = 1.0
 
 
 class ProbeNetwork(Protocol):
@@ -53,50 +50,8 @@ class RealNetwork:
 
     def answer(self, kind: str, target: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """Ask once; a target that is no check answers ``unknown`` with the reason."""
-        if kind == "trace":
-            return answer_of(trace(str(target.get("address", "")), min(timeout_s, TRACE_S)), self._owners())
-        try:
-            spec = check_of(kind, target, timeout_s)
-        except ValueError as error:
-            return {"state": "unknown", "detail": str(error), "ms": 0.0, "facts": {}}
-        answer = run_check(spec, timeout_s)
-        told = answer.to_dict()
-        port = port_check(spec) if kind == "service" and answer.state == "timeout" else None
-        if port is not None:
-            # No answer in time is a filter on the way or a program that hangs: the bare port tells which.
-            told["facts"] = {
-                **told["facts"],
-                "port": run_check(port, min(timeout_s, SUSPICION_TIMEOUT_S)).state,
-            }
-        return told
-
-
-def port_check(spec: CheckSettings) -> CheckSettings | None:
-    """A bare connection to where the check goes; None for a check that goes to no port."""
-    if spec.type == "tcp":
-        return CheckSettings(name=spec.name, type="tcp", host=spec.host, port=spec.port)
-    if spec.type != "http":
-        return None
-    parts = urllib.parse.urlsplit(spec.url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return CheckSettings(name=spec.name, type="tcp", host=parts.hostname or "", port=port)
-
-
-def check_of(kind: str, target: Mapping[str, Any], timeout_s: float) -> CheckSettings:
-    """The check that a probe row asks for. Raises ValueError where it is none that can be run from outside."""
-    if kind == "service":
-        raw = dict(target.get("check") or {})
-        raw.setdefault("name", str(target.get("name") or "service"))
-        raw["timeout_s"] = float(raw.get("timeout_s") or raw.pop("timeout", None) or timeout_s)
-        if raw.get("type") in ("tcp", "ssh", "icmp") and not raw.get("host"):
-            raw["host"] = str(target.get("address", ""))
-        if raw.get("type") in ("unit", "process"):
-            raise ValueError(f"a check of type {raw['type']} cannot be run from outside")
-        return from_dict(raw)
-    raw = {"name": kind, "type": kind, "host": str(target.get("address", "")), "timeout_s": timeout_s}
-    if target.get("port"):
-        raw["port"] = int(target["port"])
-    return from_dict(raw)
+        told = ask_once(kind, target, timeout_s)
+        return answer_of(hops_of(told), self._owners()) if kind == "trace" else told
 
 
 def claim(tx: Connection, worker: str, now_ms: int, limit: int) -> Sequence[Any]:
@@ -104,7 +59,12 @@ def claim(tx: Connection, worker: str, now_ms: int, limit: int) -> Sequence[Any]
     free = or_(probes.c.claimed_until_ms.is_(None), probes.c.claimed_until_ms <= now_ms)
     wanted = (
         select(probes.c.id, probes.c.kind, probes.c.target, probes.c.why)
-        .where(probes.c.answered_at_ms.is_(None), probes.c.handled_at_ms.is_(None), free)
+        .where(
+            probes.c.vantage == COLLECTOR,
+            probes.c.answered_at_ms.is_(None),
+            probes.c.handled_at_ms.is_(None),
+            free,
+        )
         .order_by((probes.c.why != "suspicion"), probes.c.asked_at_ms, probes.c.id)
         .limit(limit)
     )
@@ -121,15 +81,15 @@ def claim(tx: Connection, worker: str, now_ms: int, limit: int) -> Sequence[Any]
 
 
 def settle(tx: Connection, worker: str, probe_id: int, answer: Mapping[str, Any], now_ms: int) -> bool:
-    """Write the answer, if the probe is still ours to answer; whether it was. A trace is an observation as well."""
+    """Write the answer, if the probe is still ours to answer; whether it was. What it saw is an observation as well."""
     row = tx.execute(select(probes.c.host_id, probes.c.kind).where(probes.c.id == probe_id)).first()
     done = tx.execute(
         update(probes)
         .where(probes.c.id == probe_id, probes.c.claimed_by == worker, probes.c.answered_at_ms.is_(None))
         .values(answered_at_ms=now_ms, answer=dict(answer))
     )
-    if done.rowcount == 1 and row is not None and row.kind == "trace" and row.host_id:
-        write_last_hop(tx, row.host_id, answer, now_ms)
+    if done.rowcount == 1 and row is not None and row.host_id:
+        write_seen(tx, row.host_id, row.kind, answer, now_ms)
     return done.rowcount == 1
 
 

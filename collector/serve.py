@@ -1,7 +1,7 @@
 """`vartovyi-collector serve`: uvicorn in the main thread, signals, systemd, and an orderly end.
 
-SIGTERM and SIGINT: stop taking, finish what is in hand, flush, exit 0. A second one cuts connections. SIGHUP: read the
-contracts again; faults are logged and the old ones stay.
+SIGTERM and SIGINT: stop taking, finish what is in hand, flush, exit 0. A second one cuts connections. SIGHUP: read
+contracts and providers again; faults are logged and the old ones stay.
 """
 
 from __future__ import annotations
@@ -158,6 +158,7 @@ def _on_signals(server: uvicorn.Server, collector: Collector) -> None:
         log.info("Stopping: what is in hand is finished first. %s", fields(signal=name))
         notify("STOPPING=1")
         collector.intake_app.is_stopping = True
+        collector.asks_app.stop()
         collector.bell.close()
         server.should_exit = True
 
@@ -177,9 +178,11 @@ async def _reload(collector: Collector) -> None:
         applied = await asyncio.to_thread(collector.reload_contracts)
     except ConfigError as error:
         for fault in error.faults:
-            log.error("The contracts have a fault; the old ones stay in force. %s", fields(fault=fault))
+            log.error(
+                "Contracts or providers have a fault; the old ones stay in force. %s", fields(fault=fault)
+            )
     except Exception:  # a boundary: a reload that fails leaves a running collector as it was
-        log.exception("The contracts could not be read again; the old ones stay in force.")
+        log.exception("Contracts and providers could not be read again; the old ones stay in force.")
     else:
         told = fields(
             changed=len(applied.contracts), retired=len(applied.retired), people=len(applied.people)

@@ -214,6 +214,24 @@ class ProbeSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class VantageSettings:
+    """Hosts that look at others on our behalf, from another provider or site. Their agents must allow it too."""
+
+    hosts: list[str] = setting(
+        [], help="enrolled hosts of ours that look at others; each agent names the networks", max=200
+    )
+    poll_s: Duration = setting(Duration(25.0), help="how long a vantage's poll is held", min=1, max=25)
+    expire_s: Duration = setting(Duration(10.0), help="how old an ask may grow unanswered", min=1, max=60)
+    every_s: Duration = setting(
+        Duration(30.0), help="least time between two looks at one service from a vantage", min=5, max=3600
+    )
+    waiting_max: int = setting(200, help="most asks that wait for one vantage", min=8, max=10_000)
+    peers_agree: int = setting(
+        2, help="peers of so many contracts must see the same before it counts", min=2, max=10
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class OutboxSettings:
     """Workers that deliver."""
 
@@ -332,6 +350,7 @@ class CollectorSettings:
     intake: IntakeSettings = setting(IntakeSettings, help="bounds of the intake")
     tick: TickSettings = setting(TickSettings, help="the decider")
     probes: ProbeSettings = setting(ProbeSettings, help="the collector's own probes")
+    vantages: VantageSettings = setting(VantageSettings, help="hosts that look at others for us")
     outbox: OutboxSettings = setting(OutboxSettings, help="workers that deliver")
     mail: MailSettings = setting(MailSettings, help="how mail leaves")
     web: WebSettings = setting(WebSettings, help="pages and API")

@@ -119,21 +119,40 @@ probes = Table(
     Column("id", Id, primary_key=True, autoincrement=True),
     Column("host_id", String(64), nullable=False, index=True),
     Column("kind", String(16), nullable=False),  # icmp, tcp, ssh, service, trace
-    Column("vantage", String(64), nullable=False, default="collector"),
+    Column("vantage", String(64), nullable=False, default="collector"),  # else a host that asks for us
     Column("target", JSON, nullable=False),  # {"address", "port", ...} or the service check
-    Column("why", String(16), nullable=False),  # suspicion, schedule
+    Column("why", String(16), nullable=False),  # suspicion, schedule, trace, outside, return
     Column("asked_at_ms", Instant, nullable=False),
     Column("claimed_by", String(64), nullable=True),
     Column("claimed_until_ms", Instant, nullable=True),
     Column("answered_at_ms", Instant, nullable=True, index=True),
     Column("answer", JSON, nullable=True),  # {"state": "ok|refused|timeout|...", "detail", "ms"}
     Column("handled_at_ms", Instant, nullable=True),
+    Column(
+        "expires_at_ms", Instant, nullable=True
+    ),  # of an ask: past it no answer is taken; NULL = our own probe
+)
+Index(
+    "ix_probes_asks",
+    probes.c.vantage,
+    probes.c.expires_at_ms,
+    sqlite_where=probes.c.answered_at_ms.is_(None),
+    postgresql_where=probes.c.answered_at_ms.is_(None),
 )
 Index(
     "ix_probes_unclaimed",
     probes.c.asked_at_ms,
     sqlite_where=probes.c.answered_at_ms.is_(None),
     postgresql_where=probes.c.answered_at_ms.is_(None),
+)
+
+vantages = Table(
+    "vantages",
+    metadata,
+    # Hosts that look at others for us, as they were last heard on their long poll.
+    Column("host_id", String(64), primary_key=True),
+    Column("polled_at_ms", Instant, nullable=False),
+    Column("is_lost", Boolean, nullable=False, default=False),  # what it saw last holds no more
 )
 
 services = Table(

@@ -274,6 +274,11 @@ class Contract:
         help="server work: false = never; otherwise on hosts of a fit kind with web environment and exclusive access",
     )
     hosts: list[HostTerms] = setting([], help="guarded servers", max=20000)
+    peers: list[str] = setting(
+        [],
+        help="hosts of this contract whose agents may look at addresses that the collector names, for others too",
+        max=100,
+    )
     applications: list[str] = setting([], help="the client's sites, portals and programs", max=200)
     services: list[str] = setting([], help="bought services, such as stability", max=50)
     preventive: str = setting("note", help="a forecast becomes a", choices=("ticket", "note"))
@@ -293,6 +298,7 @@ class Contract:
                 ("class2", "no host here is dedicated or vds with web_environment and exclusive_access")
             )
         known = set(names)
+        found.extend(("peers", f"host {h} is not in this contract") for h in self.peers if h not in known)
         for window in self.windows:
             found.extend(
                 ("windows", f"host {h} is not in this contract") for h in window.hosts if h not in known

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import ipaddress
+import os
 import socket
 import threading
-from typing import Any, List, Tuple
+from typing import Any, Callable, Iterator, List, Tuple
 
 from config.clock import perf_seconds
 
@@ -39,8 +41,23 @@ class NoSuchName(OSError):
     """The resolver says, or we must assume, that the name has no address."""
 
 
+_bounds = threading.local()
+"""``may_reach`` of this thread: every check finds its addresses through ``resolve``, so here is where a bound holds."""
+
+
+@contextlib.contextmanager
+def only_to(may_reach: Callable[[str], bool]) -> Iterator[None]:
+    """Within it this thread's checks reach only addresses for which ``may_reach`` is true, redirects included."""
+    _bounds.may_reach = may_reach
+    try:
+        yield
+    finally:
+        _bounds.may_reach = None
+
+
 def resolve(host: str, port: int, deadline: Deadline) -> List[Address]:
-    """Addresses of ``host``; a literal costs no look-up. Raises NoSuchName or socket.timeout.
+    """Addresses of ``host``; a literal costs no look-up. Raises NoSuchName or socket.timeout; PermissionError where
+    ``only_to`` forbids one of them.
 
     getaddrinfo knows no timeout, so it runs in a thread of its own that is left behind when it is late.
     """
@@ -48,8 +65,13 @@ def resolve(host: str, port: int, deadline: Deadline) -> List[Address]:
     try:
         ipaddress.ip_address(literal)
     except ValueError:
-        return _look_up(host, port, deadline)
-    return _getaddrinfo(host.strip("[]"), port, socket.AI_NUMERICHOST)
+        found = _look_up(host, port, deadline)
+    else:
+        found = _getaddrinfo(host.strip("[]"), port, socket.AI_NUMERICHOST)
+    may_reach = getattr(_bounds, "may_reach", None)
+    if may_reach is not None and not all(may_reach(sockaddr[0]) for _, sockaddr in found):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return found
 
 
 def _getaddrinfo(host: str, port: int, flags: int = 0) -> List[Address]:

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+PEERS = "peers"
+"""The vantage of what peers of several contracts agree on. Weak evidence, and never a ground for fencing."""
 
 USER_SPACE_ANSWERS = frozenset({"ok", "slow", "status", "text", "tls", "protocol"})
 """States in which a program of the host itself spoke."""
@@ -34,6 +38,16 @@ _ICMP_WORD = {
 }
 
 
+def icmp_word(state: str) -> str:
+    """A ping's state as ``ext.icmp`` says it; "" where it is no evidence."""
+    return _ICMP_WORD.get(state, "")
+
+
+def ssh_word(state: str) -> str:
+    """An SSH probe's state as ``ext.tcp22`` says it; "" where it is no evidence."""
+    return _SSH_WORD.get(state, "")
+
+
 @dataclasses.dataclass(frozen=True)
 class Asked:
     """One probe's kind and answered state; "" while it has not answered."""
@@ -41,6 +55,10 @@ class Asked:
     kind: str
     state: str
     detail: str = ""
+    vantage: str = ""
+    """Who asked; "" = the collector."""
+    peer_of: str = ""
+    """The contract that lent the vantage; "" = ours."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,30 +82,89 @@ class Outcome:
         return {name: {"now": word} for name, word in words.items() if word}
 
 
-def outcome(asked: Sequence[Asked], is_seen_elsewhere: bool = False) -> Outcome:
-    """The outcome of a suspicion from its probes; what is dead to us and alive to another vantage is our way to it."""
-    icmp = next(
-        (_ICMP_WORD.get(a.state, "") for a in asked if a.kind == "icmp" and _ICMP_WORD.get(a.state)), ""
-    )
-    ssh = next((_SSH_WORD.get(a.state, "") for a in asked if a.kind == "ssh" and _SSH_WORD.get(a.state)), "")
+@dataclasses.dataclass(frozen=True)
+class Witness:
+    """What the vantages beside the collector make of a suspect."""
+
+    alive: tuple[str, ...] = ()
+    """Vantages that reach it."""
+    speaks: tuple[str, ...] = ()
+    """Of those, vantages to which a program of the host itself spoke."""
+    dead: tuple[str, ...] = ()
+    """Vantages to which nothing of it answers."""
+    services: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Vantage -> its word on the services, for those of our own."""
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """As facts of the silence finding: who saw what; nothing where nobody else could look."""
+        found: dict[str, dict[str, Any]] = {}
+        if self.alive:
+            found["silence.alive_to"] = {"now": list(self.alive)}
+        if self.dead:
+            found["silence.dead_to"] = {"now": list(self.dead)}
+        return found
+
+
+def outcome(asked: Sequence[Asked], others: Witness | None = None) -> Outcome:
+    """The outcome of a suspicion from our own probes, beside what other vantages saw.
+
+    Dead to us and alive to another is our way to it; dead to us alone and to nobody else asked is down. Where we could
+    not ask at all, the others' word stands for ours.
+    """
+    others = others or Witness()
+    own = _seen_from(tuple(a for a in asked if not a.vantage))
+    if own.word == "down" and others.alive:
+        return dataclasses.replace(own, word="path")
+    if own.word == "hung" and others.speaks:
+        # Something filters us: user space that speaks to another vantage runs.
+        return dataclasses.replace(own, word="agent_gone")
+    if own.word == "unknown" and (others.alive or others.dead):
+        seen = _seen_from(tuple(a for a in asked if a.vantage and not a.peer_of))
+        return seen if seen.word != "unknown" else own
+    return own
+
+
+def witness(asked: Sequence[Asked], contracts: int = 2) -> Witness:
+    """What vantages of ours saw, each for itself, and what peers of at least so many contracts agree on."""
+    by_vantage: dict[tuple[str, str], list[Asked]] = {}
+    for one in asked:
+        if one.vantage:
+            by_vantage.setdefault((one.vantage, one.peer_of), []).append(one)
+    alive: list[str] = []
+    speaks: list[str] = []
+    dead: list[str] = []
+    services: dict[str, str] = {}
+    peers: dict[str, set[str]] = {}
+    for (vantage, peer_of), answers in sorted(by_vantage.items()):
+        seen = _seen_from(answers)
+        if peer_of:
+            peers.setdefault(seen.word, set()).add(peer_of)
+            continue
+        services[vantage] = seen.svc
+        if seen.word == "down":
+            dead.append(vantage)
+        elif seen.word != "unknown":
+            alive.append(vantage)
+            if seen.word == "agent_gone" and (seen.tcp22 == "ok" or seen.svc == "ok"):
+                speaks.append(vantage)
+    contracts_dead = peers.pop("down", set())
+    contracts_alive = {c for word, who in peers.items() if word != "unknown" for c in who} - contracts_dead
+    if len(contracts_dead) >= contracts and not contracts_alive:
+        dead.append(PEERS)
+    if len(contracts_alive) >= contracts and not contracts_dead:
+        alive.append(PEERS)
+    return Witness(tuple(alive), tuple(speaks), tuple(dead), services)
+
+
+def _seen_from(asked: Sequence[Asked]) -> Outcome:
+    """What one place's answers come to."""
+    icmp = next((icmp_word(a.state) for a in asked if a.kind == "icmp" and icmp_word(a.state)), "")
+    ssh = next((ssh_word(a.state) for a in asked if a.kind == "ssh" and ssh_word(a.state)), "")
     services = [a.state for a in asked if a.kind in ("service", "tcp") and a.state not in ("", "unknown")]
     svc = ""
     if services:
         svc = "ok" if any(s in ("ok", "slow") for s in services) else "dead"
-    word = _word(icmp, ssh, services)
-    return Outcome("path" if word == "down" and is_seen_elsewhere else word, icmp, ssh, svc)
-
-
-def is_alive_elsewhere(words: Mapping[str, Mapping[str, object]]) -> bool:
-    """Whether another vantage reaches the host: signal -> vantage -> the word that it saw last."""
-    icmp = [word for vantage, word in words.get("ext.icmp", {}).items() if vantage]
-    others = [
-        word
-        for signal in ("ext.tcp22", "ext.svc")
-        for vantage, word in words.get(signal, {}).items()
-        if vantage and words.get("ext.icmp", {}).get(vantage) != "dead"
-    ]
-    return any(word in ("ok", "loss") for word in icmp) or any(word in ("ok", "slow") for word in others)
+    return Outcome(_word(icmp, ssh, services), icmp, ssh, svc)
 
 
 def _word(icmp: str, ssh: str, services: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, update
 
 from agent.wire import Reply
-from collector import probes, tables
+from collector import asks, probes, tables
 from collector.enrol import enrol
 from collector.fleet import Life
 from collector.fleet_cache import FleetCache
@@ -34,6 +34,8 @@ from collector.replay.scenario import COLLECTOR, Entry, Host, Scenario
 from collector.store.engine import Store
 from collector.tick.context import TickContext
 from collector.tick.run import run_tick
+from collector.trace import HopOwners
+from collector.vantage import Vantage
 from ticketing import contracts
 from ticketing.contracts import Loaded
 from ticketing.model import INTERNAL_CONTRACT, Reason
@@ -50,6 +52,8 @@ SERVICE_EVERY_MS = 30_000
 """Rhythm of outside probes; between changes of what they would see they are not asked."""
 TIMEOUT_S = 3.0
 PROBES_AT_ONCE = 1_000
+ELSEWHERE = "(elsewhere)"
+"""Provider and site of the scenario's second vantage: apart from every host's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +109,12 @@ class _Player:
             self._cache.load(conn, self.now_ms)
         self._intake = Intake(self._cache, limits=Limits(), terms=_terms, poke=self._poke)
         self._context = TickContext(
-            tick_s=TICK_S, anchors=ANCHORS, without_rows=options.without, wake_probes=self._rang
+            tick_s=TICK_S,
+            anchors=ANCHORS,
+            without_rows=options.without,
+            wake_probes=self._rang,
+            standing=(Vantage(topology.second_vantage, provider=ELSEWHERE, site=ELSEWHERE),),
+            is_standing_given=True,
         )
 
     # time
@@ -280,19 +289,26 @@ class _Player:
         """The workers: each question is claimed now and answered when its answer would be there."""
         now_ms = self.now_ms
         rows = self.store.write(lambda tx: probes.claim(tx, "replay", now_ms, PROBES_AT_ONCE))
-        with self.store.read() as conn:
-            vantages = dict(
-                conn.execute(
-                    select(tables.probes.c.id, tables.probes.c.vantage).where(
-                        tables.probes.c.id.in_([row.id for row in rows])
-                    )
-                ).all()
-            )
         for row in rows:
             self.counts["probes"] += 1
-            vantage = str(vantages.get(row.id) or COLLECTOR)
-            answer = self._network.answer(row.kind, dict(row.target), TIMEOUT_S, vantage=vantage)
+            answer = self._network.answer(row.kind, dict(row.target), TIMEOUT_S)
             self.later(now_ms + round(answer["ms"]), lambda r=row, a=answer: self._answered(r.id, a))
+        self._ask_vantage(now_ms)
+
+    def _ask_vantage(self, now_ms: int) -> None:
+        """The second vantage on its poll: it takes what it is asked, and answers when its answers would be there."""
+        vantage = self.scenario.topology.second_vantage
+        while handed := self.store.write(lambda tx: asks.hand_out(tx, vantage, now_ms, lambda _: TIMEOUT_S)):
+            for ask in handed:
+                self.counts["asks"] += 1
+                answer = self._network.answer(ask["kind"], ask["target"], TIMEOUT_S, vantage=vantage)
+                told = {**answer, "id": ask["id"]}
+                self.later(now_ms + round(answer["ms"]), lambda t=told: self._told_by(vantage, t))
+
+    def _told_by(self, vantage: str, answer: dict[str, Any]) -> None:
+        now_ms = self.now_ms
+        self.store.write(lambda tx: asks.take_answers(tx, vantage, [answer], now_ms, HopOwners(), 2))
+        self._poke()
 
     def _answered(self, probe_id: int, answer: dict[str, Any]) -> None:
         now_ms = self.now_ms

@@ -40,6 +40,7 @@ KEPT = {
     "people": "one row a person; disabled, never deleted, since audit rows name them",
     "open_findings": "one row for what holds now; closing deletes it",
     "services": "one row a contracted service; follows the contracts",
+    "vantages": "one row a host that looks for us; settings and contracts name them",
     "lease": "one row",
     "own_state": "a handful of keys",
 }

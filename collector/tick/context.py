@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from collector.vantage import Vantage
 from ticketing.contracts import Book
 from ticketing.texts import register
 
@@ -39,6 +40,17 @@ class TickContext:
     can_ping: bool = True
     can_trace: bool = False
     """Ask for a trace to each suspect; the collector does, a replay brings its own."""
+    own_vantages: tuple[str, ...] = ()
+    """Enrolled hosts of ours that look at others for us."""
+    standing: tuple[Vantage, ...] = ()
+    """Vantages that can be asked now; made anew each tick, except in a replay, which brings its own."""
+    is_standing_given: bool = False
+    ask_expires_ms: int = 10_000
+    ask_again_ms: int = 30_000
+    asks_waiting_max: int = 200
+    peers_agree: int = 2
+    vantage_asked_ms: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Service -> when a vantage was last asked about it."""
     limits: TickLimits = TickLimits()
     wake_probes: Callable[[], None] = lambda: None
     """Called after the commit when probe rows were written."""
@@ -64,6 +76,11 @@ class TickContext:
             anchors=tuple(settings.probes.anchors),
             can_ping=settings.probes.icmp,
             can_trace=True,
+            own_vantages=tuple(settings.vantages.hosts),
+            ask_expires_ms=round(settings.vantages.expire_s * 1000),
+            ask_again_ms=round(settings.vantages.every_s * 1000),
+            asks_waiting_max=settings.vantages.waiting_max,
+            peers_agree=settings.vantages.peers_agree,
             wake_probes=wake_probes,
         )
 

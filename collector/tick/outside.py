@@ -8,14 +8,17 @@ first, and then the failing service is only a consequence.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
+from collector.asks import COLLECTOR, word_of
 from collector.store.engine import after_commit
 from collector.tables import hosts, open_findings, probes, services
 from collector.tick.context import TickContext, TickReport
+from collector.tick.elsewhere import WHY as AROUND
+from collector.tick.elsewhere import Host, ask_around, look_regularly, told_around, write_words
 from collector.tick.rows import CUT_OFF_SINCE, OUTSIDE_STREAM, OwnFinding, append_own, chunks, remembered
 from ticketing.contracts import Book
 
@@ -35,6 +38,8 @@ class RuleState:
     oks: int = 0
     failing_since_ms: int | None = None
     is_open: bool = False
+    words: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Vantage -> what it saw last, in the vocabulary's words; "" = the collector."""
 
     @staticmethod
     def of(raw: Mapping[str, Any]) -> RuleState:
@@ -59,9 +64,9 @@ def fold(state: RuleState, answer_state: str, at_ms: int, may_judge: bool) -> St
         oks = min(state.oks + 1, SUCCESSES)
         if state.is_open and oks < SUCCESSES:
             return Step(dataclasses.replace(state, oks=oks), "ask_again")
-        return Step(RuleState(oks=oks), "closed" if state.is_open else "")
+        return Step(RuleState(oks=oks, words=state.words), "closed" if state.is_open else "")
     since = state.failing_since_ms if state.failing_since_ms is not None else at_ms
-    failing = RuleState(state.fails + 1, 0, since, state.is_open)
+    failing = dataclasses.replace(state, fails=state.fails + 1, oks=0, failing_since_ms=since)
     if state.is_open:
         return Step(failing)
     if failing.fails >= FAILURES and may_judge:
@@ -142,7 +147,7 @@ def _ask_due(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: 
     waiting = tx.execute(
         select(func.count())
         .select_from(probes)
-        .where(probes.c.answered_at_ms.is_(None), probes.c.why == "schedule")
+        .where(probes.c.answered_at_ms.is_(None), probes.c.why == "schedule", probes.c.vantage == COLLECTOR)
     ).scalar_one()
     room = ctx.limits.services - waiting
     due = tx.execute(
@@ -153,6 +158,7 @@ def _ask_due(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: 
             services.c.interval_s,
             services.c.next_due_at_ms,
             hosts.c.addresses,
+            hosts.c.topology,
         )
         .join(hosts, hosts.c.id == services.c.host_id)
         .where(services.c.next_due_at_ms <= now_ms, hosts.c.is_retired.is_(False))
@@ -162,6 +168,11 @@ def _ask_due(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: 
     if due:
         asked = [_question(row, now_ms) for row in due]
         tx.execute(insert(probes), asked)
+        looked = [
+            (row.id, Host(row.host_id, row.topology or {}), one["target"])
+            for row, one in zip(due, asked, strict=True)
+        ]
+        report.count("asks_made", look_regularly(tx, now_ms, ctx, looked))
         # Missed rounds are not made up for: the next one is due an interval from now, in the same rhythm where it can be.
         tx.execute(
             update(services)
@@ -189,7 +200,7 @@ def _question(row: Any, now_ms: int) -> dict[str, Any]:
     return {
         "host_id": row.host_id,
         "kind": "service",
-        "vantage": "collector",
+        "vantage": COLLECTOR,
         "target": {"service": row.id, "address": address, **row.check},
         "why": "schedule",
         "asked_at_ms": now_ms,
@@ -198,9 +209,20 @@ def _question(row: Any, now_ms: int) -> dict[str, Any]:
 
 def _take_answers(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -> None:
     answered = tx.execute(
-        select(probes.c.id, probes.c.host_id, probes.c.target, probes.c.asked_at_ms, probes.c.answer)
+        select(
+            probes.c.id,
+            probes.c.host_id,
+            probes.c.vantage,
+            probes.c.target,
+            probes.c.why,
+            probes.c.asked_at_ms,
+            probes.c.answer,
+        )
         .where(
-            probes.c.answered_at_ms.is_not(None), probes.c.handled_at_ms.is_(None), probes.c.why == "schedule"
+            probes.c.answered_at_ms.is_not(None),
+            probes.c.handled_at_ms.is_(None),
+            probes.c.why.in_(("schedule", AROUND)),
+            probes.c.kind == "service",
         )
         .order_by(probes.c.id)
         .limit(ctx.limits.answers)
@@ -208,39 +230,74 @@ def _take_answers(tx: Connection, now_ms: int, ctx: TickContext, report: TickRep
     if not answered:
         return
     states = _states(tx, [row.target.get("service", "") for row in answered])
+    known = dict(states)
     heard = _heard(tx, sorted({row.host_id for row in answered}))
+    around = told_around(tx, [i.partition("/")[0] for i, s in known.items() if s.fails], now_ms)
     found: list[OwnFinding] = []
     again: list[str] = []
+    fallen: list[Any] = []
     is_cut_off = bool(remembered(tx, CUT_OFF_SINCE))
-    changed: dict[str, RuleState] = {}
     for row in answered:
         service_id = str(row.target.get("service", ""))
         if service_id not in states:
             continue
-        state = changed.get(service_id, states[service_id])
-        answer = row.answer or {}
+        state = states[service_id]
         if is_cut_off:
             # What we cannot reach while we are cut off says nothing; what was about to fail starts anew afterwards.
-            changed[service_id] = state if state.is_open else RuleState()
+            states[service_id] = state if state.is_open else RuleState()
             continue
-        done = fold(
-            state,
-            str(answer.get("state", "unknown")),
-            row.asked_at_ms,
-            _may_judge(heard, row.host_id, state, row.asked_at_ms),
-        )
-        if done.state != state:
-            changed[service_id] = done.state
+        state = _with_word(state, row)
+        if row.vantage != COLLECTOR:
+            # Another vantage's word is evidence beside ours; alone it opens nothing.
+            states[service_id] = state
+            continue
+        is_waiting, facts = around.get(row.host_id, (False, {}))
+        may_judge = not is_waiting and _may_judge(heard, row.host_id, state, row.asked_at_ms)
+        word = str((row.answer or {}).get("state", "unknown"))
+        done = fold(state, word, row.asked_at_ms, may_judge)
+        states[service_id] = done.state
+        if done.state.fails == 1 and done.event == "ask_again":
+            fallen.append(row)
         if done.event == "ask_again":
             again.append(service_id)
         elif done.event:
-            found.append(_finding(row, done, answer))
+            found.append(_finding(row, done, row.answer or {}, facts if done.event == "opened" else {}))
     append_own(tx, OUTSIDE_STREAM, found, now_ms)
-    _write_states(tx, now_ms, changed, {i: done for i in again for done in (changed.get(i, states[i]),)})
-    for part in chunks([row.id for row in answered]):
-        # A scheduled answer is spent once it is folded; keeping it would only fill the store.
-        tx.execute(delete(probes).where(probes.c.id.in_(part)))
+    changed = {i: s for i, s in states.items() if s != known[i]}
+    _write_states(tx, now_ms, changed, {i: states[i] for i in again})
+    ask_around(tx, now_ms, ctx, fallen, report)
+    write_words(tx, _moved(known, changed), now_ms)
+    _spend(tx, answered, now_ms)
     report.count("outside_findings", len(found))
+
+
+def _with_word(state: RuleState, row: Any) -> RuleState:
+    word = word_of("service", row.answer or {})
+    vantage = "" if row.vantage == COLLECTOR else row.vantage
+    if not word and vantage not in state.words:
+        return state
+    words = {v: w for v, w in state.words.items() if v != vantage}
+    if word:
+        words[vantage] = word
+    return dataclasses.replace(state, words=words)
+
+
+def _moved(before: Mapping[str, RuleState], after: Mapping[str, RuleState]) -> set[tuple[str, str]]:
+    """(host, vantage) whose word on a service is another than before."""
+    return {
+        (service_id.partition("/")[0], vantage)
+        for service_id, state in after.items()
+        for vantage, word in state.words.items()
+        if before[service_id].words.get(vantage) != word
+    }
+
+
+def _spend(tx: Connection, answered: Sequence[Any], now_ms: int) -> None:
+    """A scheduled answer is spent once it is folded; keeping it would only fill the store."""
+    for part in chunks([row.id for row in answered if row.why == "schedule"]):
+        tx.execute(delete(probes).where(probes.c.id.in_(part)))
+    for part in chunks([row.id for row in answered if row.why != "schedule"]):
+        tx.execute(update(probes).where(probes.c.id.in_(part)).values(handled_at_ms=now_ms))
 
 
 def _states(tx: Connection, service_ids: list[str]) -> dict[str, RuleState]:
@@ -296,10 +353,11 @@ def _write_states(
         )
 
 
-def _finding(row: Any, done: Step, answer: Mapping[str, Any]) -> OwnFinding:
+def _finding(row: Any, done: Step, answer: Mapping[str, Any], around: Mapping[str, Any]) -> OwnFinding:
     name = str(row.target.get("name") or row.target.get("service", "").rpartition("/")[2])
     state = str(answer.get("state", ""))
-    facts = {"ext.svc": {"now": "ok" if state in GOOD else "dead"}, "ext.state": {"now": state}}
+    word = "ok" if state in GOOD else "dead"
+    facts = {**around, "ext.svc": {"now": word}, "ext.state": {"now": state}}
     more = answer.get("facts") or {}
     if "port" in more:
         facts["ext.port"] = {"now": str(more["port"])}

@@ -1,6 +1,6 @@
 """One tick: every decision of the collector, in one order, with one ``now``, in one transaction.
 
-silence, outside probes, qualify and ticket, resolve, clocks, outbox, auditor. Under pressure the judging of findings comes in
+vantages, silence, outside probes, qualify and ticket, resolve, clocks, outbox, auditor. Under pressure the judging of findings comes in
 slices between the ticks (``run_slice``), each a transaction of its own. Slow things happen elsewhere: probes and
 deliveries are rows that workers claim. The caller holds the lease, flushes buffered heartbeats first (else a host
 that beat a moment ago would look late), and runs the next tick no later than ``next_wake_ms``.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
+from collector.tick.asks import watch_vantages
 from collector.tick.auditor import audit
 from collector.tick.clocks import run_clocks
 from collector.tick.context import TickContext, TickReport
@@ -30,6 +31,7 @@ def run_tick(tx: Connection, now_ms: int, ctx: TickContext) -> TickReport:
     """Decide everything that is due at ``now_ms``; what exceeds a tick's bounds waits for the next."""
     report = TickReport(next_wake_ms=now_ms + round(ctx.tick_s * 1000))
     ctx.book = contracts.current(tx, ctx.book)
+    watch_vantages(tx, now_ms, ctx, ctx.book, report)
     watch_silence(tx, now_ms, ctx, ctx.book, report)
     ask_traces(tx, now_ms, ctx, report)
     watch_outside(tx, now_ms, ctx, ctx.book, report)

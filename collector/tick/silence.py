@@ -7,25 +7,29 @@ first: after a gap in ticks every deadline is lifted, and with our own anchors u
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, exists, func, insert, select, update
 
+from collector.asks import COLLECTOR, SOURCE
 from collector.fleet import Life, Sign, decide_by_ms, lifted_deadline_ms, step, was_asleep
-from collector.observed import recent
+from collector.observed import observe
 from collector.qualify.correlate import groups_of
 from collector.qualify.silence import (
     Asked,
     Outcome,
+    Witness,
     are_we_cut_off,
-    is_alive_elsewhere,
     looks_isolated,
     outcome,
+    witness,
 )
 from collector.store.engine import after_commit
 from collector.tables import hosts, open_findings, probes
+from collector.tick.asks import asks_about, write_asks
 from collector.tick.context import TickContext, TickReport
+from collector.tick.questions import MANY, look_again, probe_row, questions_about
 from collector.tick.rows import (
     CUT_OFF_SINCE,
     CUT_OFF_UNTIL,
@@ -42,7 +46,6 @@ BACK_FOR_MS = 30_000
 """So long after we were cut off ourselves nobody is judged yet."""
 
 PATH_GROUP = "path:collector"
-SEEN_FOR_MS = 600_000
 LAST_TICK = "last_tick_ms"
 RULE = "silence"
 ANCHOR_HOST = ""
@@ -51,11 +54,8 @@ ANCHOR_HOST = ""
 SHORT_INTERVAL_S = 2.0
 """Hosts that beat this fast have a budget of 3 s in all: they wait for no sibling."""
 
-SERVICES_ASKED = 4
-"""Most contracted services asked of one suspect."""
-
-MANY = 300
-"""Past so many suspects at once services are not asked as well: workers are few and the group speaks for itself."""
+SHORT_WAIT_MS = 1_300
+"""So long after its deadline such a host's own answers are enough, and another vantage is waited for no more."""
 
 
 def watch_silence(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> None:
@@ -63,7 +63,7 @@ def watch_silence(tx: Connection, now_ms: int, ctx: TickContext, book: Book, rep
     _lift_after_gap(tx, now_ms, ctx, report)
     _suspect(tx, now_ms, ctx, book, report)
     _decide(tx, now_ms, ctx, report)
-    _see_returned(tx, now_ms, report)
+    _see_returned(tx, now_ms, ctx, report)
     nearest = select(func.min(hosts.c.silent_after_ms)).where(
         hosts.c.silent_after_ms > now_ms, hosts.c.is_retired.is_(False)
     )
@@ -113,7 +113,7 @@ def _lift(tx: Connection, rows: Sequence[Any], now_ms: int) -> int:
 
 def _suspect(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> None:
     overdue = (
-        select(hosts.c.id, hosts.c.addresses, hosts.c.silent_after_ms)
+        select(hosts.c.id, hosts.c.addresses, hosts.c.topology, hosts.c.silent_after_ms)
         .where(
             hosts.c.silent_after_ms <= now_ms,
             hosts.c.is_retired.is_(False),
@@ -132,8 +132,14 @@ def _suspect(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: 
             .values(life=Life.SUSPECT.value, life_since_ms=hosts.c.silent_after_ms)
         )
     asked: list[dict[str, Any]] = []
+    asks: list[dict[str, Any]] = []
     for row in rows:
-        asked += _questions(row, ctx, book, is_crowd=len(rows) > MANY)
+        questions = questions_about(row, ctx, book, is_crowd=len(rows) > MANY)
+        asked += [
+            probe_row(row.id, kind, target, "suspicion", row.silent_after_ms) for kind, target in questions
+        ]
+        asks += asks_about(now_ms, ctx, row, questions, "suspicion", at_ms=row.silent_after_ms)
+    report.count("asks_made", write_asks(tx, ctx, asks))
     asked += _anchor_questions(ctx, min(row.silent_after_ms for row in rows))
     if asked:
         tx.execute(insert(probes), asked)
@@ -141,40 +147,13 @@ def _suspect(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: 
     report.count("suspected", len(rows))
 
 
-def _questions(row: Any, ctx: TickContext, book: Book, is_crowd: bool) -> list[dict[str, Any]]:
-    """The probes of one suspect, dated by its deadline."""
-    if not row.addresses:
-        return []
-    address = row.addresses[0]
-    asked = [_probe(row.id, "ssh", {"address": address, "port": 22}, row.silent_after_ms)]
-    if ctx.can_ping:
-        asked.append(_probe(row.id, "icmp", {"address": address}, row.silent_after_ms))
-    terms = book.hosts.get(row.id)
-    if terms is not None and not is_crowd:
-        for service in [s for s in terms.services if s.from_outside][:SERVICES_ASKED]:
-            target = {"name": service.name, "check": service.check, "address": address}
-            asked.append(_probe(row.id, "service", target, row.silent_after_ms))
-    return asked
-
-
 def _anchor_questions(ctx: TickContext, at_ms: int) -> list[dict[str, Any]]:
     asked = []
     for anchor in ctx.anchors:
         host, _, port = anchor.rpartition(":")
         target = {"address": host.strip("[]"), "port": int(port), "anchor": anchor}
-        asked.append(_probe(ANCHOR_HOST, "tcp", target, at_ms))
+        asked.append(probe_row(ANCHOR_HOST, "tcp", target, "suspicion", at_ms))
     return asked
-
-
-def _probe(host_id: str, kind: str, target: Mapping[str, Any], asked_at_ms: int) -> dict[str, Any]:
-    return {
-        "host_id": host_id,
-        "kind": kind,
-        "vantage": "collector",
-        "target": dict(target),
-        "why": "suspicion",
-        "asked_at_ms": asked_at_ms,
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +165,8 @@ class _Suspect:
     is_due: bool
     """All have answered, or the time for answers is over."""
     outcome: Outcome
+    witness: Witness
+    """What the other vantages make of it."""
 
 
 def _decide(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -> None:
@@ -208,7 +189,7 @@ def _decide(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -
     ).all()
     if not rows:
         return
-    suspects = _with_answers(tx, rows, now_ms)
+    suspects = _with_answers(tx, rows, now_ms, ctx)
     for suspect in suspects:
         report.wake_at(decide_by_ms(suspect.row.silent_after_ms))
     due = _ready(suspects, now_ms)
@@ -220,36 +201,41 @@ def _decide(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -
     report.count("confirmed", len(due))
 
 
-def _with_answers(tx: Connection, rows: Sequence[Any], now_ms: int) -> list[_Suspect]:
+def _with_answers(tx: Connection, rows: Sequence[Any], now_ms: int, ctx: TickContext) -> list[_Suspect]:
     answers: dict[str, list[Asked]] = {}
     for part in chunks([row.id for row in rows]):
-        wanted = select(probes.c.host_id, probes.c.kind, probes.c.answered_at_ms, probes.c.answer).where(
-            probes.c.host_id.in_(part), probes.c.why == "suspicion", probes.c.handled_at_ms.is_(None)
-        )
+        wanted = select(
+            probes.c.host_id,
+            probes.c.kind,
+            probes.c.vantage,
+            probes.c.target,
+            probes.c.answered_at_ms,
+            probes.c.answer,
+        ).where(probes.c.host_id.in_(part), probes.c.why == "suspicion", probes.c.handled_at_ms.is_(None))
         for probe in tx.execute(wanted):
             answer = probe.answer or {}
             state = str(answer.get("state", "unknown")) if probe.answered_at_ms is not None else ""
-            answers.setdefault(probe.host_id, []).append(
-                Asked(probe.kind, state, str(answer.get("detail", "")))
-            )
-    elsewhere = _elsewhere(tx, [row.id for row in rows], now_ms)
+            vantage = "" if probe.vantage == COLLECTOR else probe.vantage
+            peer_of = str(probe.target.get("peer_of") or "") if vantage else ""
+            detail = str(answer.get("detail", ""))
+            answers.setdefault(probe.host_id, []).append(Asked(probe.kind, state, detail, vantage, peer_of))
     found = []
     for row in rows:
         asked = tuple(answers.get(row.id, ()))
-        is_due = all(a.state for a in asked) or now_ms >= decide_by_ms(row.silent_after_ms)
+        heard = witness(asked, ctx.peers_agree)
         # A host that announced its end is expected to be away, whatever another vantage saw of it before.
-        is_alive = not row.goodbye and is_alive_elsewhere(elsewhere.get(row.id, {}))
-        found.append(_Suspect(row, asked, is_due, outcome(asked, is_alive)))
+        word = outcome(asked, Witness() if row.goodbye else heard)
+        found.append(_Suspect(row, asked, _is_due(row, asked, now_ms), word, heard))
     return found
 
 
-def _elsewhere(tx: Connection, host_ids: Sequence[str], now_ms: int) -> dict[str, dict[str, dict[str, Any]]]:
-    """Host -> signal -> vantage -> what that vantage saw last."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for seen in recent(tx, host_ids, now_ms - SEEN_FOR_MS):
-        if seen.vantage and seen.signal in ("ext.icmp", "ext.tcp22", "ext.svc"):
-            found.setdefault(seen.host_id, {}).setdefault(seen.signal, {})[seen.vantage] = seen.value
-    return found
+def _is_due(row: Any, asked: Sequence[Asked], now_ms: int) -> bool:
+    """Whether all that was asked has been answered, or will be waited for no longer."""
+    if now_ms >= decide_by_ms(row.silent_after_ms):
+        return True
+    if row.interval_s <= SHORT_INTERVAL_S and now_ms >= row.silent_after_ms + SHORT_WAIT_MS:
+        return all(a.state for a in asked if not a.vantage)
+    return all(a.state for a in asked)
 
 
 def _ready(suspects: Sequence[_Suspect], now_ms: int) -> list[_Suspect]:
@@ -339,13 +325,18 @@ def _confirm(tx: Connection, due: Sequence[_Suspect], now_ms: int) -> None:
     found = []
     for suspect in due:
         row = suspect.row
-        facts: dict[str, Any] = suspect.outcome.facts()
+        facts: dict[str, Any] = {**suspect.outcome.facts(), **suspect.witness.facts()}
         facts["agent.heartbeat"] = {"now": "lost", "before": "ok"}
         facts["agent.stop_reason"] = {"now": row.goodbye or "none"}
         if suspect.outcome.word == "path" and suspect.outcome.tcp22 != "kex_timeout":
             # Whoever else is dead to us alone shares our broken way: one problem, whatever provider it is at.
             facts["silence.group"] = {"now": PATH_GROUP}
-        notes = {f"probe.{a.kind}": a.detail or a.state for a in suspect.asked if a.state}
+        notes = {
+            f"probe.{a.kind}" + (f" from {a.vantage}" if a.vantage else ""): a.detail or a.state
+            for a in suspect.asked
+            if a.state
+        }
+        _write_service_words(tx, suspect, now_ms)
         notes["last_report_at_ms"] = row.last_report_at_ms
         found.append(
             OwnFinding(
@@ -366,7 +357,16 @@ def _confirm(tx: Connection, due: Sequence[_Suspect], now_ms: int) -> None:
         )
 
 
-def _see_returned(tx: Connection, now_ms: int, report: TickReport) -> None:
+def _write_service_words(tx: Connection, suspect: _Suspect, now_ms: int) -> None:
+    """What each of us saw of the suspect's services, one word a vantage."""
+    for vantage, word in suspect.witness.services.items():
+        if word:
+            observe(tx, suspect.row.id, "ext.svc", word, now_ms, SOURCE, vantage=vantage)
+    if suspect.outcome.svc:
+        observe(tx, suspect.row.id, "ext.svc", suspect.outcome.svc, now_ms, "probe")
+
+
+def _see_returned(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -> None:
     """Silence ends by a report, which is the only proof: a host that is alive again closes its finding."""
     back = (
         select(
@@ -395,4 +395,5 @@ def _see_returned(tx: Connection, now_ms: int, report: TickReport) -> None:
             )
         )
     append_own(tx, SILENCE_STREAM, closed, now_ms)
+    look_again(tx, now_ms, ctx, [f.host_id for f in closed if f.reason == "reports_back"], report)
     report.count("returned", len(closed))

@@ -5,12 +5,16 @@ Beside the silence step and not in it: no suspicion waits for a trace, and none 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, exists, insert, select
 
 from collector.fleet import Life
 from collector.store.engine import after_commit
 from collector.tables import hosts, probes
+from collector.tick.asks import asks_about, write_asks
 from collector.tick.context import TickContext, TickReport
+from collector.tick.questions import probe_row
 
 AGAIN_MS = 60_000
 AT_ONCE = 40
@@ -25,23 +29,19 @@ def ask_traces(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport
         probes.c.host_id == hosts.c.id, probes.c.kind == "trace", probes.c.asked_at_ms > now_ms - AGAIN_MS
     )
     wanted = (
-        select(hosts.c.id, hosts.c.addresses)
+        select(hosts.c.id, hosts.c.addresses, hosts.c.topology)
         .where(hosts.c.life == Life.SUSPECT.value, hosts.c.silent_after_ms <= now_ms, ~asked)
         .order_by(hosts.c.silent_after_ms, hosts.c.id)
         .limit(AT_ONCE)
     )
-    rows = [
-        {
-            "host_id": row.id,
-            "kind": "trace",
-            "vantage": "collector",
-            "target": {"address": row.addresses[0]},
-            "why": "trace",
-            "asked_at_ms": now_ms,
-        }
-        for row in tx.execute(wanted)
-        if row.addresses
-    ]
+    rows: list[dict[str, Any]] = []
+    asks: list[dict[str, Any]] = []
+    for host in tx.execute(wanted):
+        if host.addresses:
+            target = {"address": host.addresses[0]}
+            rows.append(probe_row(host.id, "trace", target, "trace", now_ms))
+            asks += asks_about(now_ms, ctx, host, [("trace", target)], "trace", with_peers=False)
+    report.count("asks_made", write_asks(tx, ctx, asks))
     if rows:
         tx.execute(insert(probes), rows)
         after_commit(tx, ctx.wake_probes)

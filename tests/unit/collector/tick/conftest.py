@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
+from collector import asks
 from collector import probes as probing
 from collector.fleet import silent_after_ms
 from collector.store.engine import Store
@@ -16,6 +17,7 @@ from collector.tick.context import TickContext, TickReport
 from collector.tick.rows import remember
 from collector.tick.run import run_tick
 from collector.tick.silence import LAST_TICK
+from collector.trace import HopOwners
 from ticketing.contracts import Loaded, apply, current
 from ticketing.tables import metadata, tickets
 from ticketing.terms import Contract, HostTerms, ServiceTerms, Topology
@@ -54,6 +56,8 @@ class World:
         # A tick ran a moment ago: what the first tick of a process does is a test of its own.
         self.ctx = TickContext(anchors=anchors, is_first=False)
         self.store.write(lambda tx: remember(tx, LAST_TICK, str(T0)))
+        self.seen_from: dict[str, dict[tuple[str, str], str]] = {}
+        """Vantages on their poll -> what they see by (kind, address); what is not named there times out."""
         self.contracts: dict[str, Contract] = {}
         self.next_n: dict[str, int] = {}
 
@@ -165,7 +169,22 @@ class World:
         for row in rows:
             answer = self.network.answer(row.kind, row.target, 1.0)
             self.store.write(lambda tx, r=row, a=answer: probing.settle(tx, "w", r.id, a, self.now_ms))
-        return len(rows)
+        return len(rows) + sum(self.poll(vantage) for vantage in self.seen_from)
+
+    def poll(self, vantage: str) -> int:
+        """One poll of a vantage, with all that it was asked answered at once."""
+        states = self.seen_from[vantage]
+
+        def turn(tx: Any) -> int:
+            asks.heard(tx, vantage, self.now_ms)
+            answers = []
+            for ask in asks.hand_out(tx, vantage, self.now_ms, lambda _: 1.0):
+                default = "dead" if ask["kind"] == "icmp" else "timeout"
+                state = states.get((ask["kind"], str(ask["target"].get("address", ""))), default)
+                answers.append({"id": ask["id"], "state": state, "detail": "", "ms": 1.0, "facts": {}})
+            return asks.take_answers(tx, vantage, answers, self.now_ms, HopOwners(), 2)
+
+        return self.store.write(turn)
 
     def run(self, seconds: float, *, beating: tuple[str, ...] = ()) -> None:
         """Turn the tick every second, probes answered at once, the named hosts beating every second."""

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
+from agent.checks.asks import check_of
 from agent.checks.spec import CheckSettings
-from collector.probes import CLAIM_FOR_MS, ProbeWorkers, RealNetwork, check_of, claim, settle
+from collector.probes import CLAIM_FOR_MS, ProbeWorkers, RealNetwork, claim, settle
 from collector.tables import probes
 from config.clock import SystemClock
 
