@@ -19,6 +19,11 @@ EVENTS_MAX = 500
 class AdapterFault(Exception):
     """The provider could not be asked, or its answer not be understood; the text says what, for people."""
 
+    def __init__(self, why: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.retry_after_s = retry_after_s
+        """So long it asked to be left in peace; 0 = it did not say."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ProviderEvent:

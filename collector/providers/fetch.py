@@ -15,6 +15,7 @@ from collector.providers.adapter import AdapterFault
 from config.clock import perf_seconds
 
 CHUNK = 16 * 1024
+RETRY_AFTER_MAX_S = 3_600.0
 
 
 def fetch(
@@ -57,11 +58,20 @@ def fetch(
         raise AdapterFault(f"{shown} could not be asked ({type(error).__name__})") from None
 
 
+def _retry_after_s(text: str) -> float:
+    """Seconds that a server asks for; a date, rubbish, or more than an hour is not heeded word by word."""
+    return min(float(text), RETRY_AFTER_MAX_S) if text.isdecimal() and len(text) < 10 else 0.0
+
+
 def _body(answer: requests.Response, shown: str, ends_s: float, timeout_s: float, body_max: int) -> bytes:
     if answer.is_redirect or 300 <= answer.status_code < 400:
         raise AdapterFault(f"{shown} redirects to another address: name that address itself")
     if answer.status_code in (401, 403):
         raise AdapterFault(f"{shown} refuses us ({answer.status_code}): is the secret still good?")
+    if answer.status_code in (429, 503):
+        after_s = _retry_after_s(answer.headers.get("Retry-After", ""))
+        when = f", and asks for {after_s:g} s of peace" if after_s else ""
+        raise AdapterFault(f"{shown} answers {answer.status_code}{when}", after_s)
     if answer.status_code != 200:
         raise AdapterFault(f"{shown} answers {answer.status_code}")
     parts: list[bytes] = []

@@ -164,6 +164,8 @@ class Poller:
         self._stopping = threading.Event()
         self.failures: dict[str, int] = {}
         """Provider -> failed rounds in a row."""
+        self._peace_s: dict[str, float] = {}
+        """Provider -> how long it asked to be left in peace at its last answer."""
         self._threads = [
             threading.Thread(
                 target=self._run,
@@ -188,9 +190,11 @@ class Poller:
 
     def round(self, terms: ProviderTerms, adapter: Adapter) -> int:
         """Ask once and write; how many observations are new."""
+        self._peace_s.pop(terms.provider, None)
         try:
             told = adapter.ask()
         except AdapterFault as fault:
+            self._peace_s[terms.provider] = fault.retry_after_s
             return self._failed(terms, plain_text(fault))
         except Exception as error:  # a boundary: a bug in one adapter must not end its thread, nor be silent
             log.exception("A provider's adapter broke. %s", fields(provider=terms.provider))
@@ -201,6 +205,10 @@ class Poller:
         if written:
             self._poke()
         return written
+
+    def pause_s(self, terms: ProviderTerms) -> float:
+        """Until the next round: the interval, or longer where the provider asked for it."""
+        return max(float(terms.interval), self._peace_s.get(terms.provider, 0.0))
 
     def _failed(self, terms: ProviderTerms, why: str) -> int:
         now_ms = self._clock.now_ms()
@@ -220,7 +228,7 @@ class Poller:
                     log.exception(
                         "What a provider told could not be written. %s", fields(provider=terms.provider)
                     )
-            self._clock.wait(self._stopping, terms.interval)
+            self._clock.wait(self._stopping, self.pause_s(terms))
 
 
 def note(

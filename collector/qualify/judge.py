@@ -14,6 +14,7 @@ from collector.qualify.rows_network import NETWORK_ROWS
 from collector.qualify.rows_said import SAID_ROWS
 from collector.qualify.rows_service import APPLICATION_ROWS, SERVICE_ROWS
 from collector.qualify.rows_silence import SILENCE_ROWS
+from collector.qualify.rows_vantage import VANTAGE_ROWS
 from collector.qualify.score import Score, Weighed, score, weigh
 from collector.qualify.subjects import subject_of
 from ticketing.model import Reason, Verdict
@@ -26,6 +27,7 @@ ROWS: tuple[Row, ...] = (
     *SERVICE_ROWS,
     *APPLICATION_ROWS,
     *SILENCE_ROWS,
+    *VANTAGE_ROWS,
     *NETWORK_ROWS,
     *HARDWARE_ROWS,
     *SAID_ROWS,

@@ -94,6 +94,8 @@ def drip(request: http.server.BaseHTTPRequestHandler) -> None:
         ("silent", "did not answer within 0.4 s"),
         ("drip", "did not end its answer within 0.4 s"),
         ("500", "answers 500"),
+        ("429", "answers 429"),
+        ("503", "answers 503"),
         ("403", "refuses us"),
         ("redirect", "redirects to another address"),
         ("garbage", "not JSON"),
@@ -234,6 +236,35 @@ def test_an_adapter_that_fails_often_is_one_ticket_of_our_own_and_resolves_when_
     adapter.next = Told("ok")
     poller.round(terms, adapter)
     assert [state for _, state in ours()] == ["resolved"] and poller.failures == {"alfa": 0}
+
+
+@pytest.mark.parametrize(
+    ("said", "pause_s"), [("120", 120.0), ("999999", 3600.0), ("1", 60.0), ("Wed, 21 Oct", 60.0), ("", 60.0)]
+)
+def test_a_provider_that_asks_for_peace_has_it_and_is_asked_as_ever_once_it_answers(
+    store: Store, terms: ProviderTerms, site: Any, said: str, pause_s: float
+) -> None:
+    enrolled(store)
+    poller = Poller(store, FixedClock(T0), [])
+    site.says("/status", b"slow down", 429, **{"Retry-After": said})
+    poller.round(terms, HttpJson(terms))
+    assert poller.pause_s(terms) == pause_s
+    site.says("/status", page())
+    site.says("/vm/vm-77", b'{"vm": [{"state": "on"}]}')
+    poller.round(terms, HttpJson(terms))
+    assert poller.pause_s(terms) == 60.0
+
+
+def test_no_secret_stands_in_the_log_whatever_a_provider_answers(
+    store: Store, terms: ProviderTerms, site: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    enrolled(store)
+    poller = Poller(store, FixedClock(T0), [])
+    with caplog.at_level("DEBUG"):
+        for body, status in ((b"Key s3cret", 401), (b"s3cret", 500), (b'{"s3cret"', 200), (b"[]", 200)):
+            site.says("/status", body, status)
+            poller.round(terms, HttpJson(terms))
+    assert len(caplog.records) >= 4 and "s3cret" not in caplog.text
 
 
 def test_the_file_of_a_person_is_read_anew_and_a_half_written_one_is_a_fault(tmp_path: Path) -> None:

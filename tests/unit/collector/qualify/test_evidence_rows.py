@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from collector.qualify.judge import ROWS
@@ -257,6 +259,33 @@ def silence_cases(c, h, s):
     }
 
 
+def vantage_cases(c, h, s):
+    down = {"silence.outcome": "down"}
+    swallowed = {"ext.state": "timeout", "ext.port": "timeout", "ext.tcp22": "refused"}
+    near = dataclasses.replace(s(), topology={**s().topology, "rack": "r7"})
+    border = (("ext.last_hop", "transit-before-alfa", ""),)
+    return {
+        "vantage.both_dead": (c("silence", down | {"silence.dead_to": ["v1"]}), c("silence", down)),
+        "vantage.alone": (c("silence", down), c("silence", down | {"silence.dead_to": ["v1"]})),
+        "vantage.dead_there_too": (
+            c("service", {"ext.elsewhere": {"v1": {"ext.svc": "dead"}}}, **OUT),
+            c("service", {"ext.elsewhere": {"v1": {"ext.svc": "ok"}}}, **OUT),
+        ),
+        "vantage.port_swallowed": (
+            c("service", swallowed, **OUT),
+            c("service", swallowed | {"net.listen_drops_ps": 3.0}, **OUT),
+        ),
+        "vantage.large_lost": (
+            c("service", {"ext.elsewhere": {"v1": {"ext.tcp22": "kex_timeout"}}}, **OUT),
+            c("service", {"ext.tcp22": "ok"}, **OUT),
+        ),
+        "vantage.neighbours_answer": (
+            c("silence", down, topology={"rack": "r7"}, siblings=(near,), seen=border),
+            c("silence", down, topology={"rack": "r8"}, siblings=(near,), seen=border),
+        ),
+    }
+
+
 def network_cases(c, h, s):
     return {
         "net.link_down": (
@@ -398,6 +427,7 @@ def cases(c, h, s):
         fs_cases,
         service_cases,
         silence_cases,
+        vantage_cases,
         network_cases,
         clock_cases,
         hardware_cases,
