@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from agent.checks.answer import service_word
-from agent.checks.asks import ASKS_MAX, answer_from_dict, hops_of
+from agent.checks.asks import ASKS_MAX, KINDS, answer_from_dict, hops_of
 from collector.observed import observe
 from collector.qualify.silence import PEERS, icmp_word, ssh_word
 from collector.tables import observations, probes, vantages
@@ -50,6 +50,7 @@ def rows_of(
         }
         for vantage in asked_of
         for kind, target in questions
+        if kind in KINDS
     ]
 
 
@@ -166,11 +167,27 @@ def write_seen(
     """
     if kind == "trace":
         return write_last_hop(tx, host_id, answer, now_ms, vantage)
+    if kind == "bmc":
+        return _write_bmc(tx, host_id, str(answer.get("state", "")), now_ms)
     word = word_of(kind, answer)
     if not word or kind not in ("icmp", "ssh"):
         return False
     source = SOURCE if vantage else "probe"
     return observe(tx, host_id, SIGNAL_OF[kind], word, now_ms, source, vantage=vantage)
+
+
+def _write_bmc(tx: Connection, host_id: str, state: str, now_ms: int) -> bool:
+    """``ext.bmc``; dead only of one that has answered before, since many are told to answer no stranger."""
+    if state == "ok":
+        return observe(tx, host_id, "ext.bmc", "ok", now_ms, "bmc")
+    if state != "dead":
+        return False
+    has_answered = select(observations.c.id).where(
+        observations.c.host_id == host_id, observations.c.signal == "ext.bmc"
+    )
+    if tx.execute(has_answered.limit(1)).first() is None:
+        return False
+    return observe(tx, host_id, "ext.bmc", "dead", now_ms, "bmc")
 
 
 def word_of(kind: str, answer: Mapping[str, Any]) -> str:

@@ -178,6 +178,7 @@ class HostTerms:
 
     id: str = setting(help="name of the host, unique over all contracts", pattern=ID_PATTERN, example="web-1")
     addresses: list[str] = setting([], help="what is probed from outside, the first one first", max=16)
+    bmc: str = setting("", help="address of its management controller, asked for its presence only", max=253)
     kind: str = setting(
         "other", help="what the client bought", choices=("dedicated", "vds", "shared", "other")
     )

@@ -113,6 +113,12 @@ def ask_once(kind: str, target: Mapping[str, Any], timeout_s: float) -> Dict[str
     """Ask once; ``{"state", "detail", "ms", "facts"}``, a trace's facts hold its raw ``hops``. Does not raise."""
     if kind == "trace":
         return _traced(str(target.get("address", "")), min(timeout_s, TRACE_S))
+    if kind == "bmc":
+        from agent.checks import bmc  # asked by the collector alone: management networks are nobody else's
+
+        return bmc.run(
+            str(target.get("address", "")), timeout_s, int(target.get("port") or bmc.PORT)
+        ).to_dict()
     try:
         spec = check_of(kind, target, timeout_s)
     except (ValueError, TypeError) as error:

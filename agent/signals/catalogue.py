@@ -198,7 +198,7 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
      "word", "ok", _PROBES),
     ("ext.svc", "ok|slow|dead", "service check as a client sees it", "word", "ok", _PROBES),
     ("ext.last_hop", "text", "last hop that answers in a trace to the host", "word", "host", _TRACE),
-    ("ext.bmc", "ok|dead", "management controller reachable out of band", "word", "ok", ""),
+    ("ext.bmc", "ok|dead", "management controller reachable out of band", "word", "ok", _PROBES),
     ("col.anchors", "0..3", "anchors that the collector itself reaches", "gauge", 3, _ANCHORS),
     ("col.transit", "text", "which of its uplinks the collector sees working", "word", "all", _ANCHORS),
     # Logs and boots.

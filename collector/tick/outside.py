@@ -19,6 +19,7 @@ from collector.tables import hosts, open_findings, probes, services
 from collector.tick.context import TickContext, TickReport
 from collector.tick.elsewhere import WHY as AROUND
 from collector.tick.elsewhere import Host, ask_around, look_regularly, told_around, write_words
+from collector.tick.questions import meet_controllers
 from collector.tick.rows import CUT_OFF_SINCE, OUTSIDE_STREAM, OwnFinding, append_own, chunks, remembered
 from ticketing.contracts import Book
 
@@ -84,6 +85,7 @@ def watch_outside(tx: Connection, now_ms: int, ctx: TickContext, book: Book, rep
 def _follow_contracts(tx: Connection, now_ms: int, ctx: TickContext, book: Book) -> None:
     if ctx.book_of_services is book:
         return
+    meet_controllers(tx, now_ms, ctx, book)
     wanted: dict[str, dict[str, Any]] = {}
     for contract in book.contracts.values():
         for host in contract.hosts:

@@ -14,12 +14,15 @@ from collector.tick.asks import asks_about, write_asks
 from collector.tick.context import TickContext, TickReport
 from collector.tick.rows import chunks
 from ticketing.contracts import Book
+from ticketing.terms import HostTerms
 
 Question = tuple[str, dict[str, Any]]
 """(kind, target)."""
 
 SERVICES_ASKED = 4
 """Most contracted services asked of one suspect."""
+
+CONTROLLERS_MAX = 2_000
 
 MANY = 300
 """Past so many suspects at once services are not asked as well: workers are few and the group speaks for itself."""
@@ -41,7 +44,24 @@ def questions_about(
     if terms is not None and not is_crowd:
         for service in [s for s in terms.services if s.from_outside][:SERVICES_ASKED]:
             asked.append(("service", {"name": service.name, "check": service.check, "address": address}))
-    return asked
+    return asked + bmc_question(terms)
+
+
+def bmc_question(terms: HostTerms | None) -> list[Question]:
+    """The management controller of a host that has one; never asked of a vantage."""
+    return [("bmc", {"address": terms.bmc})] if terms is not None and terms.bmc else []
+
+
+def meet_controllers(tx: Connection, now_ms: int, ctx: TickContext, book: Book) -> None:
+    """Ask every management controller once, when contracts come into force: one that never answered is never dead."""
+    rows = [
+        probe_row(host.id, kind, target, "return", now_ms)
+        for host in list(book.hosts.values())
+        for kind, target in bmc_question(host)
+    ][:CONTROLLERS_MAX]
+    if rows:
+        tx.execute(insert(probes), rows)
+        after_commit(tx, ctx.wake_probes)
 
 
 def probe_row(
@@ -69,6 +89,7 @@ def look_again(
         wanted = select(hosts.c.id, hosts.c.addresses, hosts.c.topology).where(hosts.c.id.in_(part))
         for host in tx.execute(wanted):
             questions = questions_about(host, ctx, with_trace=True)
+            questions += bmc_question(ctx.book.hosts.get(host.id) if ctx.book else None)
             asked += [probe_row(host.id, kind, target, "return", now_ms) for kind, target in questions]
             asks += asks_about(now_ms, ctx, host, questions, "return", with_peers=False)
     if asked:

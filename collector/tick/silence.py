@@ -54,6 +54,9 @@ ANCHOR_HOST = ""
 SHORT_INTERVAL_S = 2.0
 """Hosts that beat this fast have a budget of 3 s in all: they wait for no sibling."""
 
+ASKED_WHY = ("suspicion", "trace")
+"""What a suspicion is decided by. The trace (collector.tick.traces) says where the way ends: a second well waited."""
+
 SHORT_WAIT_MS = 1_300
 """So long after its deadline such a host's own answers are enough, and another vantage is waited for no more."""
 
@@ -104,7 +107,7 @@ def _lift(tx: Connection, rows: Sequence[Any], now_ms: int) -> int:
             tx.execute(
                 update(probes)
                 .where(
-                    probes.c.host_id.in_(part), probes.c.why == "suspicion", probes.c.handled_at_ms.is_(None)
+                    probes.c.host_id.in_(part), probes.c.why.in_(ASKED_WHY), probes.c.handled_at_ms.is_(None)
                 )
                 .values(handled_at_ms=now_ms, answered_at_ms=func.coalesce(probes.c.answered_at_ms, now_ms))
             )
@@ -211,7 +214,7 @@ def _with_answers(tx: Connection, rows: Sequence[Any], now_ms: int, ctx: TickCon
             probes.c.target,
             probes.c.answered_at_ms,
             probes.c.answer,
-        ).where(probes.c.host_id.in_(part), probes.c.why == "suspicion", probes.c.handled_at_ms.is_(None))
+        ).where(probes.c.host_id.in_(part), probes.c.why.in_(ASKED_WHY), probes.c.handled_at_ms.is_(None))
         for probe in tx.execute(wanted):
             answer = probe.answer or {}
             state = str(answer.get("state", "unknown")) if probe.answered_at_ms is not None else ""
@@ -234,7 +237,7 @@ def _is_due(row: Any, asked: Sequence[Asked], now_ms: int) -> bool:
     if now_ms >= decide_by_ms(row.silent_after_ms):
         return True
     if row.interval_s <= SHORT_INTERVAL_S and now_ms >= row.silent_after_ms + SHORT_WAIT_MS:
-        return all(a.state for a in asked if not a.vantage)
+        return all(a.state for a in asked if not a.vantage and a.kind != "trace")
     return all(a.state for a in asked)
 
 
@@ -352,7 +355,7 @@ def _confirm(tx: Connection, due: Sequence[_Suspect], now_ms: int) -> None:
         )
         tx.execute(
             update(probes)
-            .where(probes.c.host_id.in_(part), probes.c.why == "suspicion", probes.c.handled_at_ms.is_(None))
+            .where(probes.c.host_id.in_(part), probes.c.why.in_(ASKED_WHY), probes.c.handled_at_ms.is_(None))
             .values(handled_at_ms=now_ms)
         )
 

@@ -1,6 +1,6 @@
 """Asks for a trace to each suspect: where does the way to it end? The answer is an observation (collector.trace).
 
-Beside the silence step and not in it: no suspicion waits for a trace, and none is decided by one alone.
+Beside the silence step and not in it: no suspicion is decided by a trace alone, and where time is short none waits for one.
 """
 
 from __future__ import annotations

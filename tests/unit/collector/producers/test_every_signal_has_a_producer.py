@@ -24,7 +24,6 @@ WITHOUT = {
     "net.dns_sys": LADDER,
     "net.dns_pub": LADDER,
     "net.bigpkt": LADDER,
-    "ext.bmc": "needs a management controller's adapter (IPMI over LAN)",
     "log": BREADTH,
     "hw.raid": "vendors' RAID tools wait; its absence is said with the driver that is there",
     "repl.lag_s": "comes with failover pairs",
