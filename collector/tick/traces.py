@@ -26,7 +26,7 @@ def ask_traces(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport
     if not ctx.can_trace:
         return
     asked = exists().where(
-        probes.c.host_id == hosts.c.id, probes.c.kind == "trace", probes.c.asked_at_ms > now_ms - AGAIN_MS
+        probes.c.host_id == hosts.c.id, probes.c.why == "trace", probes.c.asked_at_ms > now_ms - AGAIN_MS
     )
     wanted = (
         select(hosts.c.id, hosts.c.addresses, hosts.c.topology)

@@ -1,7 +1,7 @@
 """A small internet of network namespaces: a collector, a guarded host and a second vantage, each at its own provider.
 
-    col (10.80.1.2) -- edge -- gw -- host (10.80.3.2)
-    vant (10.80.4.2) --/         \\-- near (10.80.5.2)
+    col (10.80.1.2) -- transit -- edge -- gw -- host (10.80.3.2)
+    vant (10.80.4.2) --/                   \\-- near (10.80.5.2)
 
 ``edge`` is the border of provider alfa, ``gw`` the gateway of its rack r1, in which host and near stand. Everything is
 made for one test, in namespaces of its own, and gone after it. Filters are routing rules (``ip rule``), so that no
@@ -26,16 +26,25 @@ from tests.e2e.house import PROGRAMS, ROOT, wait_for
 COL, VANT, HOST, NEAR = "10.80.1.2", "10.80.4.2", "10.80.3.2", "10.80.5.2"
 URL = f"https://{COL}:8440"
 INTERVAL_S = 3
-LINKS = (("edge", "col", 1), ("edge", "vant", 4), ("edge", "gw", 2), ("gw", "host", 3), ("gw", "near", 5))
+LINKS = (
+    ("transit", "col", 1),
+    ("transit", "vant", 4),
+    ("transit", "edge", 6),
+    ("edge", "gw", 2),
+    ("gw", "host", 3),
+    ("gw", "near", 5),
+)
 """(left, right, n): left is 10.80.n.1, right is 10.80.n.2, on devices named after the other end."""
 VIA = {
     "col": "10.80.1.1",
     "vant": "10.80.4.1",
+    "transit": "10.80.6.2",
+    "edge": "10.80.6.1",
     "gw": "10.80.2.1",
     "host": "10.80.3.1",
     "near": "10.80.5.1",
 }
-PLACES = ("col", "vant", "edge", "gw", "host", "near")
+PLACES = ("col", "vant", "transit", "edge", "gw", "host", "near")
 
 
 def run(*words: str) -> str:
@@ -47,7 +56,7 @@ class Internet:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._names = {place: f"vo{os.getpid() % 100000}{place}" for place in PLACES}
+        self._names = {place: f"vo{os.getpid() % 100000}{place[:4]}" for place in PLACES}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     # the wires
@@ -65,7 +74,7 @@ class Internet:
             for name, device, last in ((one, f"to-{right}", 1), (other, f"to-{left}", 2)):
                 run("ip", "-n", name, "addr", "add", f"10.80.{n}.{last}/24", "dev", device)
                 run("ip", "-n", name, "link", "set", device, "up")
-        for place in ("edge", "gw"):
+        for place in ("transit", "edge", "gw"):
             self.inside(
                 place, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0",
                 "net.ipv4.icmp_msgs_per_sec=10000",
@@ -87,10 +96,10 @@ class Internet:
         self.ip(place, "rule", "add", "pref", "10", *what, "blackhole")
 
     def lose_large_packets(self) -> None:
-        """Packets over 1,200 bytes to the host vanish at the gateway, and nobody is told."""
-        self.ip("gw", "link", "set", "to-host", "mtu", "1200")
-        self.inside("gw", "sysctl", "-qw", "net.ipv4.icmp_ratemask=8")
+        """Packets over 1,200 bytes vanish at the gateway, both ways, and no ICMP error of it tells anybody."""
         self.ip("gw", "rule", "add", "pref", "9", "iif", "lo", "ipproto", "icmp", "blackhole")
+        for device in ("to-host", "to-edge"):
+            self.ip("gw", "link", "set", device, "mtu", "1200")
 
     def inside(self, place: str, *words: str) -> str:
         return run("ip", "netns", "exec", self._names[place], *words)
@@ -136,16 +145,13 @@ class Internet:
             host: self._enrol(host, c)
             for host, c in (("host", "acme"), ("near", "acme"), ("vant", "internal"))
         }
-        self.start(
-            "site",
-            "host",
-            sys.executable,
-            "-m",
-            "http.server",
-            "8080",
-            "--directory",
-            str(self.folder / "contracts"),
-        )
+        # A page of many full-size packets: what a hole for large ones swallows.
+        site = self.folder / "site"
+        site.mkdir()
+        (site / "shop.html").write_text("<p>a shop</p>" * 10_000 + "</html>")
+        python = [sys.executable, "-m"]
+        self.start("sshd", "host", *python, "tests.e2e.ssh_like", "22")
+        self.start("site", "host", *python, "http.server", "8080", "--directory", str(site))
         self.start(
             "collector",
             "col",
@@ -263,7 +269,7 @@ hosts:
     interval: 3 s
     topology: {provider: alfa, site: a1, rack: r1, virt: kvm}
     services:
-      - {name: site, interval: 5 s, check: {type: http, url: "http://10.80.3.2:8080/acme.yaml", text: "Acme", timeout: 2}}
+      - {name: site, interval: 5 s, check: {type: http, url: "http://10.80.3.2:8080/shop.html", text: "</html>", timeout: 2}}
   - id: near
     addresses: ["10.80.5.2"]
     kind: dedicated
