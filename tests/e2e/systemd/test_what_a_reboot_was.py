@@ -51,11 +51,8 @@ def test_the_root_only_reader_answers_the_agents_account_and_nobody_else(house: 
     stranger = house.web.run(f'setpriv --reuid=65534 --regid=65534 --clear-groups -- {PYTHON} "{question}"')
     assert "permission denied" in stranger
     # Nothing stays behind: the reader is no resident program.
-    within(
-        10,
-        "the reader is still there",
-        lambda: house.web.run("pgrep -cf agent.privileged || true").strip() == "0",
-    )
+    running = "systemctl list-units --no-legend --state=active,activating 'vartovyi-privileged@*'"
+    within(10, "the reader is still there", lambda: not house.web.run(running).strip())
     assert house.web.run("systemctl --failed --no-legend") == ""
 
 

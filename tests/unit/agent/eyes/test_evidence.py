@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agent.checks.spec import CheckSettings
 from agent.evidence import (
+    add_io,
     fit,
     gather,
     kernel_lines,
@@ -22,6 +23,7 @@ from agent.evidence import (
     top_processes,
     unit_of,
 )
+from agent.samplers.root_only import NoAnswer
 from agent.settings import AgentSettings
 from agent.wire import MAX_EVIDENCE_BYTES, Evidence, Fact, FindingChange
 from config.clock import FixedClock
@@ -167,3 +169,29 @@ def test_kernel_lines_of_the_last_hour_are_told_and_those_of_the_boot_are_not(la
     lines = kernel_lines(lay({"dev/kmsg": ring}), {}, clock)
     assert [line["text"] for line in lines] == ["EXT4-fs error (device vda1): reading directory"]
     assert kernel_lines(lay({"dev/kmsg": f"6,1,{old},-;Run /init as init process"}), {}, clock) == []
+
+
+def test_who_reads_and_writes_is_asked_of_root_where_we_are_not_told(lay: Lay) -> None:
+    stat = "{pid} ({name}) S 1 1 1 0 -1 0 0 0 0 0 5 5 0 0 20 0 1 0 100 0 256 0 0 0 0 0 0 0 0 0 0 0\n"
+    root = lay(
+        {f"proc/{pid}/stat": stat.format(pid=pid, name=name) for pid, name in ((7, "cron"), (8, "mysqld"))}
+    )
+    rows: List[Dict[str, Any]] = [
+        {"by": "cpu", "pid": 7, "name": "cron", "user": "", "cpu_pct": 1.0, "rss_mb": 1.0, "io_mbps": None}
+    ]
+    notes: Dict[str, Any] = {}
+    told = json.dumps(
+        [
+            {"pid": 8, "bytes_ps": 3 * 1024 * 1024},
+            {"pid": 7, "bytes_ps": 1024 * 1024},
+            {"pid": 9, "bytes_ps": 1},
+        ]
+    )
+    add_io(rows, root, notes, lambda question: told)
+    assert [(row["name"], row["by"], row["io_mbps"]) for row in rows] == [
+        ("cron", "cpu", 1.0),
+        ("mysqld", "io", 3.0),
+    ]
+    assert notes == {}
+    add_io(rows[:0], root, notes, lambda question: NoAnswer("no"))
+    assert notes == {"io": "no"}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -180,3 +183,26 @@ def _runs(word: str) -> bool:
         except (OSError, ValueError):
             continue
     return False
+
+
+def test_the_busiest_writer_of_this_machine_is_found_by_its_number(tmp_path: Path) -> None:
+    code = (
+        "import os\nhandle = os.open('f', os.O_RDWR | os.O_CREAT | os.O_SYNC)\nprint('on', flush=True)\n"
+        "while True: os.pwrite(handle, b'x' * 65536, 0)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=_on_disk())
+    try:
+        assert child.stdout is not None and child.stdout.readline() == b"on\n"
+        found = json.loads(answer("io", locks=tmp_path / "locks").output)
+    finally:
+        child.kill()
+        child.communicate()
+    assert child.pid in [one["pid"] for one in found]
+    assert set(found[0]) == {"pid", "bytes_ps"}
+
+
+def _on_disk() -> Path:
+    """A folder on a block device: writing into memory is no I/O."""
+    made = Path(tempfile.mkdtemp(prefix="vartovyi-io-", dir="/var/tmp"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
