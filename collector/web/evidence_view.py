@@ -20,6 +20,7 @@ MAX_TOP = 12
 MAX_LOG = 60
 MAX_NOTES = 20
 MAX_TEXT = 600
+CUT = "web.gap.network_cut"
 
 UNSAID = ("count", "ratio", "bits", "number")
 """Units that the number itself says."""
@@ -120,6 +121,12 @@ def signal_value(words: Texts, signal: str, value: Value, unit: str = "") -> str
         if unit_key in words:
             unit = words.get(unit_key)
         return f"{shown} {unit}" if unit and unit not in UNSAID else shown
+    if signal == "host.gap" and isinstance(value, Mapping):
+        key = f"web.gap.{value.get('kind')}"
+        if key in words:
+            rung = f"web.rung.{value.get('rung')}"
+            rung = words.get(rung) if rung in words else _plain(value.get("rung"))
+            return words.get(key, rung=rung) if key == CUT else words.get(key)
     return _plain(value)
 
 

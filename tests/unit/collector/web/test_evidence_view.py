@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from collector.web.evidence_view import evidence_view, newest
+from agent.forensics import KINDS
+from collector.web.evidence_view import evidence_view, newest, signal_value
+from collector.web.render import TEXTS_FOLDER
 from ticketing.queries import EventView
-from ticketing.texts import texts
+from ticketing.texts import register, texts
 
 pytestmark = pytest.mark.collector
 
@@ -45,3 +47,16 @@ def test_later_evidence_without_series_leaves_the_plots_of_the_heartbeats() -> N
         [event(1, host="a1", series=VITALS, is_from_vitals=True), event(2, notes={"probe.ssh": "ok"})]
     )
     assert body["series"] == VITALS and body["is_from_vitals"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("language", ["uk", "en"])
+def test_what_a_gap_was_is_said_in_words(language: str, kind: str) -> None:
+    register(TEXTS_FOLDER)
+    said = signal_value(texts(language), "host.gap", {"kind": kind, "rung": "gateway", "why": ["x"]})
+    assert kind not in said and "web.gap" not in said
+    assert ("gateway" in said or "шлюз" in said) is (kind == "network_cut")
+
+
+def test_a_gap_of_a_kind_that_a_newer_agent_knows_is_shown_as_it_is() -> None:
+    assert "moon" in signal_value(texts("en"), "host.gap", {"kind": "moon"})
