@@ -2,13 +2,15 @@
 
 ``row_witnesses.txt`` holds one line a row: the row, a scenario of the public set or our own, and ``decides`` (class, cause,
 scope, hosts, time or confidence change without the row) or ``supports`` (it is cited, and others carry the verdict).
-By hand, to write the list anew: ``python -m tests.scenarios.row_worth --find``; it plays everything several times.
+By hand, to write the list anew: ``python -m tests.scenarios.row_worth --find``; it plays everything several times,
+unless ``--played`` brings what ``replay --json`` has said of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.qualify.judge import ROWS
-from collector.replay.played import Played
+from collector.replay.command import to_json
 from collector.replay.player import Options
 from collector.replay.scenario import Scenario
 from tests.scenarios import labelled
@@ -46,18 +48,38 @@ def witnesses() -> tuple[Witness, ...]:
     return tuple(Witness(*line.split()) for line in lines if line.strip() and not line.startswith("#"))
 
 
-def cited(played: Played) -> frozenset[str]:
-    """The rows whose reasons stand on any ticket that came out."""
-    keys = {reason.key for ticket in played.tickets for reason in ticket.reasons}
-    return frozenset(row.id for row in ROWS if row.key in keys)
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A play as far as rows are concerned."""
 
-
-def verdicts(played: Played) -> list[tuple[object, ...]]:
+    verdicts: tuple[tuple[object, ...], ...]
     """What a row may change: everything about the tickets but their reasons."""
-    return sorted(
-        (t.role, t.class_, t.root_cause, t.scope, t.affected, t.opened_at_s, t.confidence, t.first_class)
-        for t in played.tickets
-    )
+    cited: Mapping[str, int]
+    """Row -> how many reasons stand beside it on the ticket where it has the fewest."""
+
+
+def outcome(scenario: Mapping[str, Any]) -> Outcome:
+    """The outcome in a scenario of ``replay --json``."""
+    rows = {row.key: row.id for row in ROWS}
+    verdicts, cited = [], {}
+    for ticket in scenario["tickets"]:
+        verdicts.append(
+            tuple(
+                str(ticket[word])
+                for word in ("role", "class", "root_cause", "scope", "affected", "opened_at_s", "confidence")
+            )
+        )
+        mine = [rows[reason["key"]] for reason in ticket["reasons"] if reason["key"] in rows]
+        for row in mine:
+            cited[row] = min(len(mine), cited.get(row, len(mine)))
+    return Outcome(tuple(sorted(verdicts)), cited)
+
+
+def outcome_of(scenario: str, without: str = "") -> Outcome:
+    """The outcome of the scenario played, without a row if one is named."""
+    options = Options(without=frozenset({without} if without else ()))
+    played = labelled.played(scenarios()[scenario], options)
+    return outcome(to_json([played], {})["scenarios"][0])
 
 
 def scenarios() -> Mapping[str, Scenario]:
@@ -67,33 +89,29 @@ def scenarios() -> Mapping[str, Scenario]:
 
 def worth(row: str, scenario: str) -> str:
     """``decides``, ``supports``, or nothing where the scenario does not cite the row."""
-    with_it = labelled.played(scenarios()[scenario])
-    return _worth(row, scenario, verdicts(with_it)) if row in cited(with_it) else ""
+    whole = outcome_of(scenario)
+    return _worth(row, scenario, whole) if row in whole.cited else ""
 
 
-def _worth(row: str, scenario: str, with_it: list[tuple[object, ...]]) -> str:
-    without = labelled.played(scenarios()[scenario], Options(without=frozenset({row})))
-    return SUPPORTS if verdicts(without) == with_it else DECIDES
+def _worth(row: str, scenario: str, whole: Outcome) -> str:
+    return SUPPORTS if outcome_of(scenario, row).verdicts == whole.verdicts else DECIDES
 
 
-def find(workers: int) -> list[Witness | str]:
-    """For each row its witness, or its bare id where no scenario cites it."""
-    # Our own first: they are always there. Then the cheap ones.
+def find(workers: int, known: Mapping[str, Outcome]) -> list[Witness | str]:
+    """For each row its witness, or its bare id where no scenario cites it; ``known`` need not be played."""
     ours = labelled.own()
-    by_cost = sorted(
-        scenarios().values(), key=lambda one: (one.id not in ours, one.duration_s * len(one.topology.hosts))
-    )
-    names = [one.id for one in by_cost]
-    found: list[Witness | str] = []
+    cost = {one.id: one.duration_s * len(one.topology.hosts) for one in scenarios().values()}
     with ProcessPoolExecutor(workers) as pool:
-        whole = dict(zip(names, _watched(pool.map(_with_it, names), len(names)), strict=True))
+        names = [name for name in cost if name not in known]
+        whole = {**known, **dict(zip(names, _watched(pool.map(outcome_of, names), len(names)), strict=True))}
         rows = [row.id for row in ROWS]
-        candidates = [
-            [(name, whole[name][1]) for name in names if row in whole[name][0]][:CANDIDATES_MAX]
-            for row in rows
-        ]
-        found.extend(_watched(pool.map(_best_witness, rows, candidates), len(rows)))
-    return found
+        candidates = []
+        for row in rows:
+            citing = [name for name in cost if name in whole and row in whole[name].cited]
+            # Our own first: they are always there. Then where it stands most alone, then the cheap ones.
+            citing.sort(key=lambda name: (name not in ours, whole[name].cited[row], cost[name]))
+            candidates.append([(name, whole[name]) for name in citing[:CANDIDATES_MAX]])
+        return list(_watched(pool.map(_best_witness, rows, candidates), len(rows)))
 
 
 def _watched(found: Iterable[Any], of: int) -> Iterator[Any]:
@@ -103,14 +121,9 @@ def _watched(found: Iterable[Any], of: int) -> Iterator[Any]:
             sys.stderr.write(f"\r{done}/{of} ")
 
 
-def _with_it(name: str) -> tuple[frozenset[str], list[tuple[object, ...]]]:
-    played = labelled.played(scenarios()[name])
-    return cited(played), verdicts(played)
-
-
-def _best_witness(row: str, candidates: Sequence[tuple[str, list[tuple[object, ...]]]]) -> Witness | str:
-    for name, with_it in candidates:
-        if _worth(row, name, with_it) == DECIDES:
+def _best_witness(row: str, candidates: Sequence[tuple[str, Outcome]]) -> Witness | str:
+    for name, whole in candidates:
+        if _worth(row, name, whole) == DECIDES:
             return Witness(row, name, DECIDES)
     return Witness(row, candidates[0][0], SUPPORTS) if candidates else row
 
@@ -119,9 +132,17 @@ def main(words: Sequence[str]) -> int:
     """Write the list anew; 1 where rows are left that nothing exercises."""
     parser = argparse.ArgumentParser(prog="python -m tests.scenarios.row_worth", description=__doc__)
     parser.add_argument("--find", action="store_true", required=True, help="write row_witnesses.txt anew")
+    parser.add_argument(
+        "--played", type=Path, action="append", default=[], metavar="FILE", help="output of replay --json"
+    )
     parser.add_argument("--workers", type=int, default=2, metavar="N")
     args = parser.parse_args(words)
-    found = find(args.workers)
+    known = {
+        one["id"]: outcome(one)
+        for path in args.played
+        for one in json.loads(path.read_text(encoding="utf-8"))["scenarios"]
+    }
+    found = find(args.workers, known)
     lines = [f"{one.row} {one.scenario} {one.worth}" for one in found if isinstance(one, Witness)]
     WITNESSES.write_text(HEADING + "\n".join(sorted(lines)) + "\n", encoding="utf-8")
     dead = sorted(one for one in found if isinstance(one, str))
