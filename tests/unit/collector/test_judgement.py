@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from collector.commands.judgement import exported, lines_of, to_dict
 from collector.judgement import learn
-from collector.judgement_command import exported, lines_of, to_dict
 from collector.replay import scenario as files
 from collector.replay.command import came_of
 from collector.replay.player import Options, play

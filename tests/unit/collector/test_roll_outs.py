@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from agent.host import ROLL_OUT_MARK, ROLL_OUT_MARK_MS, is_rolling_out
 from collector import cli, roll_outs
+from collector.commands.roll_out import seconds
 from collector.fleet import return_due_ms
-from collector.roll_out_command import seconds
 from tests.unit.collector.tick.conftest import T0, World
 from ticketing.tables import audit
 

@@ -1,4 +1,4 @@
-"""``vartovyi-collector roll-out announce | end | list``: arguments and words. What it does stands in ``roll_outs``."""
+"""``vartovyi-collector roll-out announce | end | list``. What a roll-out is stands in ``roll_outs``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from collector import roll_outs
+from collector.commands.desk import Desk, Refused, refusing, tell, who
 from collector.roll_outs import ALL, KINDS, LONGEST_S, RollOut
+from ticketing import contracts
 
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 
 
-def add_arguments(under: Any, verb: Callable[..., argparse.ArgumentParser], runs: dict[str, Any]) -> None:
-    """The three verbs; ``runs`` = what each calls."""
-    begin = verb("announce", runs["announce"], "from now on these agents may be away for 1,800 s each", under)
+def add_verbs(verbs: Any, verb: Callable[..., argparse.ArgumentParser]) -> None:
+    """The three verbs under ``roll-out``."""
+    rolling = verbs.add_parser("roll-out", help="agent roll-outs as announced")
+    under = rolling.add_subparsers(dest="roll_out_verb", required=True, metavar="VERB")
+    begin = verb("announce", _announce, "from now on these agents may be away for 1,800 s each", under)
     begin.add_argument("--all", action="store_true", help="the whole fleet")
     for kind in KINDS:
         begin.add_argument(
@@ -29,9 +34,9 @@ def add_arguments(under: Any, verb: Callable[..., argparse.ArgumentParser], runs
         help="ends by itself after this (30min, 4h, 2d)",
     )
     begin.add_argument("--why", default="", help="said in the audit and in the list")
-    stop = verb("end", runs["end"], "the roll-out is over; hosts that are away keep their own 1,800 s", under)
+    stop = verb("end", _end, "the roll-out is over; hosts that are away keep their own 1,800 s", under)
     stop.add_argument("id", metavar="ID", type=int, nargs="*", help="which; default: all that run")
-    verb("list", runs["list"], "roll-outs that run", under)
+    verb("list", _list, "roll-outs that run", under)
 
 
 def seconds(text: str) -> int:
@@ -80,3 +85,40 @@ def lines_of(found: Sequence[RollOut]) -> str:
         until = dt.datetime.fromtimestamp(one.until_ms / 1000, dt.timezone.utc).strftime("%Y-%m-%d %H:%M")
         lines.append(f"{one.id:>5} {one.scope:28} {until:17} {one.why} ({one.announced_by})".rstrip())
     return "\n".join(lines)
+
+
+def _announce(args: argparse.Namespace) -> int:
+    scopes = refusing(lambda: scopes_of(args))
+    with Desk(args, with_contracts=True) as desk:
+        now_ms = desk.clock.now_ms()
+        until_ms = now_ms + args.for_s * 1000
+
+        def run(tx: Any) -> Any:
+            book = contracts.current(tx)
+            return roll_outs.announce(tx, book, scopes, now_ms, until_ms, who(), args.why)
+
+        found = refusing(lambda: desk.store.write(run))
+    tell(args, plain(found), lines_of(found))
+    return 0
+
+
+def _end(args: argparse.Namespace) -> int:
+    with Desk(args) as desk:
+        now_ms = desk.clock.now_ms()
+        ended = desk.store.write(lambda tx: roll_outs.end(tx, args.id or None, now_ms, who()))
+    missing = sorted(set(args.id) - {one.id for one in ended})
+    if missing:
+        raise Refused(f"no such roll-out runs: {', '.join(map(str, missing))}")
+    tell(
+        args,
+        plain(ended),
+        f"{len(ended)} ended: {', '.join(o.scope for o in ended) or 'none'}.",
+    )
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    with Desk(args) as desk, desk.store.read() as conn:
+        found = roll_outs.running(conn, desk.clock.now_ms())
+    tell(args, plain(found), lines_of(found))
+    return 0

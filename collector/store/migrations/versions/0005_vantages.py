@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003_vantages"
-down_revision = "0003_quiet"
+revision = "0005_vantages"
+down_revision = "0004_desk_lists"
 branch_labels = None
 depends_on = None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from collector.commands.desk import Desk, Refused, tell
 from collector.judgement import Learned, export, learn
 from collector.tick.context import TEXTS_FOLDER
 from ticketing.texts import Texts, register, texts
@@ -129,3 +130,21 @@ def _days(text: str) -> int:
     if not 1 <= days <= 36_500:
         raise argparse.ArgumentTypeError("1 to 36500 days")
     return days
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.out is not None and args.export is None:
+        raise Refused("--out goes with --export")
+    with Desk(args) as desk, desk.store.read() as conn:
+        if args.export is None:
+            value, text = told(conn, desk.clock.now_ms(), args.days, args.language)
+        else:
+            try:
+                found = exported(conn, args.export, args.out)
+            except OSError as error:
+                raise Refused(f"{args.out} cannot be written: {error.strerror}") from error
+            if found is None:
+                raise Refused(f"ticket {args.export} has no recorded facts (none, or a person filed it)")
+            value, text = found
+    tell(args, value, text)
+    return 0
