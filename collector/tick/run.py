@@ -1,9 +1,9 @@
 """One tick: every decision of the collector, in one order, with one ``now``, in one transaction.
 
 vantages, silence, outside probes, qualify and ticket, resolve, clocks, outbox, auditor. Under pressure the judging of
-findings comes in slices between the ticks (``run_slice``), each a transaction of its own. Slow things happen elsewhere: probes and
-deliveries are rows that workers claim. The caller holds the lease, flushes buffered heartbeats first (else a host
-that beat a moment ago would look late), and runs the next tick no later than ``next_wake_ms``.
+findings comes in slices between the ticks (``run_slice``), each a transaction of its own. Slow things happen elsewhere:
+probes and deliveries are rows that workers claim. The caller holds the lease, flushes buffered heartbeats first (else a
+host that beat a moment ago would look late), and runs the next tick no later than ``next_wake_ms``.
 """
 
 from __future__ import annotations
