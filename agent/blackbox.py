@@ -27,7 +27,7 @@ KINDS = ("beat", "host_shutdown", "service_stop", "accounted")
 NOTHING = -1.0
 """Where a number was not known."""
 
-_RECORD = struct.Struct("<IIQqqq36s4fiB7xi")
+_RECORD = struct.Struct("<IIQqqq48s4fiB7xi")
 _READ_BYTES = 64 * 1024
 
 
@@ -107,7 +107,7 @@ def _packed(number: int, record: Record) -> bytes:
         record.wall_ms,
         record.mono_ms,
         record.boottime_ms,
-        record.boot_id.encode("ascii", "replace")[:36],
+        record.boot_id.encode("ascii", "replace")[:48],
         record.load_per_cpu,
         record.avail_pct,
         record.steal_pct,

@@ -279,8 +279,9 @@ class Daemon:
         for outcome in self.sender.outcomes():
             is_answered = isinstance(outcome, Answered)
             self.notes.collector_answers = is_answered
-            value = self.core.history.value
-            self.core.take(self.accounts.heard(is_answered, value, now.wall_ms, now.mono_ms), now)
+            accounts = self.accounts.heard(is_answered, self.core.history.value, now.wall_ms, now.mono_ms)
+            if accounts:
+                self._tell(self.core.take(accounts, now))
             if isinstance(outcome, Answered):
                 self.cadence.answered()
                 if self.last_error:

@@ -10,12 +10,18 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from agent.signals.parsers.error import ParseError
+from agent.signals.parsers.pid import parse_stat
+
 _LAST_TARGETS = {"shutdown.target", "reboot.target", "poweroff.target", "halt.target", "kexec.target"}
 
 ROLL_OUT_MARK = "run/vartovyi-roll-out"
 """Made by systemd/install (or a package's script) before it restarts the agent; gone with the next boot."""
 ROLL_OUT_MARK_MS = 600_000
 """An older mark was forgotten by an upgrade that broke off."""
+
+KERNEL_BOOTS_IN_TICKS = 6_000
+"""A minute: no kernel takes so long before its first process."""
 
 ASK_S = 3.0
 """For each question. A host on its way down is a busy one, and the unit leaves 15 s for the whole goodbye."""
@@ -41,11 +47,25 @@ def single_instance(folder: Path) -> Any:
 
 
 def boot_id(root: Path) -> str:
-    """The kernel's random id of this boot; empty where there is none (a strange container)."""
+    """The kernel's random id of this boot; empty where there is none (a strange container).
+
+    A container has the node's id and reboots without it: there the beginning of its process 1 is added (in clock
+    ticks; on a machine of its own that process begins with the kernel, and nothing is added).
+    """
     try:
-        return (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        kernel = (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
+    began = first_process_ticks(root)
+    return f"{kernel}+{began}" if began > KERNEL_BOOTS_IN_TICKS else kernel
+
+
+def first_process_ticks(root: Path) -> int:
+    """When process 1 began, in clock ticks since the kernel did; 0 where nobody tells."""
+    try:
+        return parse_stat((root / "proc/1/stat").read_text(encoding="utf-8", errors="replace")).start_ticks
+    except (OSError, ParseError):
+        return 0
 
 
 def is_rolling_out(root: Path, now_ms: int) -> bool:

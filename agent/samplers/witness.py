@@ -18,6 +18,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Union
 from agent.blackbox import NOTHING, BlackBox, Record
 from agent.checks.systemctl import Unavailable, run_program
 from agent.forensics import BootSigns, of_boot, of_start, sample_of
+from agent.host import boot_id, first_process_ticks
 from agent.samplers import controller, platform
 from agent.samplers.base import Batch, Errand, LoopNotes, read_or_none, why
 from agent.samplers.cpu import TICKS_PER_S
@@ -29,7 +30,6 @@ from agent.signals.parsers.diskstats import parse_diskstats
 from agent.signals.parsers.error import ParseError
 from agent.signals.parsers.firmware import parse_restart_cause
 from agent.signals.parsers.logs import LogLine, parse_journal
-from agent.signals.parsers.pid import parse_stat
 from agent.signals.parsers.wtmp import RECORD_BYTES, last_boot, parse_wtmp
 from agent.signals.sample import Sample
 from config.clock import Clock, SystemClock
@@ -84,7 +84,7 @@ class Witness:
         self._ask = ask
         self._journal = journal or read_journal
         self._box = BlackBox(state) if state is not None else None
-        self._boot_id = (read_or_none(root / "proc/sys/kernel/random/boot_id") or "").strip()
+        self._boot_id = boot_id(root)
         self._look: Optional[Errand[_Found]] = None
         self._is_told = self._box is None or self._notes.is_accounted
         self._writing: Optional[Errand[None]] = None
@@ -331,10 +331,7 @@ def in_flight(root: Path) -> int:
 
 def born_mono_ms(root: Path) -> int:
     """When process 1 began, on the monotonic clock: 0 on a machine of its own, later in a container."""
-    try:
-        return parse_stat(read_or_none(root / "proc/1/stat") or "").start_ticks * 1000 // TICKS_PER_S
-    except ParseError:
-        return 0
+    return first_process_ticks(root) * 1000 // TICKS_PER_S
 
 
 def read_journal(options: List[str]) -> Union[str, Unavailable]:

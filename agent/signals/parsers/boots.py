@@ -11,7 +11,7 @@ from agent.signals.parsers.operators import stamp_s
 
 MAX_LINE = 300
 _SYSLOG = re.compile(
-    r"^([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S{0,16}) \S{1,255} (.+)$"
+    r"^(?:<\d{1,4}>)?([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S{0,16}) \S{1,255} (.+)$"
 )
 
 _RECOVERY = re.compile(

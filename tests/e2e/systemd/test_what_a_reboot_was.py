@@ -64,11 +64,13 @@ def test_a_machine_that_lost_its_power_says_so_when_it_is_back(house: House) -> 
     within(40, "the host is not alive", house.is_alive)
     _, account, booted_ms = _told_after(house, "host.gap", before)
     assert account["kind"] == "reboot_unclean", account
-    assert account["from_ms"] < account["to_ms"] == booted_ms
+    assert account["from_ms"] < account["to_ms"]
+    # The clocks are read one after the other, so the same boot is dated twice within a moment.
+    assert abs(account["to_ms"] - booted_ms) < 1_000
     assert _told_after(house, "boot.wtmp_shutdown", before)[1] is False
     opened = within(
         30, "no finding",
-        lambda: house.row("body", "findings", f"rule = 'unclean_boot' and kind = 'opened' and at_ms = {booted_ms}"),
+        lambda: house.row("body", "findings", f"rule = 'unclean_boot' and kind = 'opened' and abs(at_ms - {booted_ms}) < 1000"),
     )  # fmt: skip
     facts = json.loads(opened[0])["facts"]
     assert facts["boot.wtmp_shutdown"]["now"] is False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from agent.host import Busy, boot_id, own_address, says_stopping, single_instance
@@ -47,3 +49,20 @@ def test_the_boot_is_known_by_the_kernels_id(tmp_path):
 def test_the_own_address_is_the_one_toward_the_collector():
     assert own_address("https://127.0.0.1:8443") == "127.0.0.1"
     assert own_address("") == ""
+
+
+def test_a_container_that_boots_again_has_another_boot_id_than_before_on_the_same_node(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "proc/sys/kernel/random").mkdir(parents=True)
+    (tmp_path / "proc/1").mkdir()
+    (tmp_path / "proc/sys/kernel/random/boot_id").write_text("231e1154-eaa3-4fa6-b34d-e87908261b04\n")
+    stat = "1 (systemd) S 0 1 1 0 -1 0 0 0 0 0 5 5 0 0 20 0 1 0 {} 0 256 0 0 0 0 0 0 0 0 0 0 0\n"
+
+    def named(ticks: int) -> str:
+        (tmp_path / "proc/1/stat").write_text(stat.format(ticks))
+        return boot_id(tmp_path)
+
+    assert named(1) == "231e1154-eaa3-4fa6-b34d-e87908261b04"
+    assert named(90_000) != named(95_000)
+    assert len(named(10**12)) <= 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any, Callable, List, Tuple
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.signals.parsers import (
+    boots,
     commands,
     diskstats,
     firmware,
@@ -68,6 +70,10 @@ PARSERS: List[Tuple[Callable[[str], Any], str]] = [
     (commands.parse_uptime, "el9/pressure"),
     (commands.parse_mdadm, "el7/meminfo"),
     (smart.parse_smartctl, "el9/mdstat"),
+    (boots.panic_in, "hardware/sel_elist"),
+    (lambda text: boots.is_replayed(text.split("\n")), "hardware/sel_elist"),
+    (lambda text: boots.ending_of(text.split("\n")), "el9/systemctl_show"),
+    (lambda text: boots.syslog_before(text, 2e9, 2e9, dt.timezone.utc, 9), "el9/systemctl_show"),
     (firmware.parse_sel, "hardware/sel_elist"),
     (firmware.parse_restart_cause, "hardware/sel_elist"),
     (virtual.parse_domstats, "hardware/domstats"),
