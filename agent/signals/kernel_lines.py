@@ -44,7 +44,7 @@ ROWS: Tuple[Row, ...] = (
     Row("panic", "kernel", FAULT, "2*", r"^(?:\S{1,40}: )?Kernel panic - not syncing(?:: (?P<why>.*))?",
         "Kernel panic - not syncing: Fatal exception in interrupt"),
     # x86 says this in capitals where it cannot go on: the machine halts, with or without a panic line after it.
-    Row("panic", "kernel", FAULT, "2*", r"^PANIC: (?P<why>double fault|early exception|\w+ fault)",
+    Row("panic", "kernel", FAULT, "2*", r"^(?:traps: )?PANIC: (?P<why>double fault|early exception|\w+ fault)",
         "PANIC: double fault, error_code: 0x0"),
     Row("rcu_stall", "kernel", FAULT, "context",
         _LEAD + r"INFO: (?P<flavour>rcu_\w+|rcu) (?:self-)?detected (?:expedited )?stalls? on (?:CPU|tasks)",
@@ -75,17 +75,25 @@ ROWS: Tuple[Row, ...] = (
         "BUG: unable to handle kernel NULL pointer dereference at 0000000000000078"),
     Row("oops", "kernel", FAULT, "2*", r"^(?:\S{1,20}: )?BUG: unable to handle (?P<what>\S.*)$",
         "BUG: unable to handle kernel paging request"),
+    # x86 since 5.4, and powerpc: the same words without "unable to handle".
+    Row("oops", "kernel", FAULT, "2*", r"^(?:\S{1,20}: )?BUG: [Kk]ernel (?P<what>NULL pointer dereference)\b",
+        "BUG: kernel NULL pointer dereference, address: 0000000000000008"),
     Row("oops", "kernel", FAULT, "2*", _LEAD + r"kernel BUG at (?P<where>\S+)[:!]",
         "kernel BUG at mm/page_alloc.c:3112!"),
+    # arm64 says so where it jumped to what is no code: no place and no culprit in it, one program is killed. Where more
+    # comes of it, the lines behind tell.
+    Row("wild_jump", "kernel", NOTE, "2", r"^Internal error: (?:Oops - )?SP/PC alignment exception",
+        "Internal error: Oops - SP/PC alignment exception: 8a000000 [#1] PREEMPT SMP"),
     # Die lines: the trap's name, the error code, the count. Programs' traps have no [#n]: they are crashes, further down.
     Row("oops", "kernel", FAULT, "2*",
         # KASAN's remark before a protection fault ends without a newline on 4.x.
         r"^(?:kasan: GPF could be caused by NULL-ptr deref or user memory access)?(?P<what>[A-Za-z][\w ()/,.-]{1,60}?)(?:, (?:probably|maybe) for .{5,60}?)?: (?:[\w ]{1,40}: )?[0-9a-f]{1,8} \[#\d+\]",
         "general protection fault: 0000 [#1] SMP"),
+    Row("oops", "kernel", FAULT, "2*", r"^(?P<what>Oops|Kernel BUG)(?: - [\w ]+)? \[#\d+\]", "Oops [#1]"),
     Row("oops", "kernel", FAULT, "2*", r"^(?P<what>Oops|Internal error|Kernel access of bad area)(?: - [\w ]+)?: ",
         "Oops: Kernel access of bad area, sig: 11 [#1]"),
     Row("oops", "kernel", FAULT, "2*",
-        r"^(?:BUG: (?P<what2>stack guard page was hit|Dentry \S+ ?\{.*still in use|bad usercopy|kernel stack overflow)|(?P<what3>Unhandled (?:fault|prefetch abort): .{3,60} \(0x[0-9a-f]+\) at|Insufficient stack space to handle exception|Kernel [Ss]tack [Oo]verflow|Bad kernel stack pointer|kernel stack overflow \(|Alignment trap: not handling instruction))",
+        r"^(?:BUG: (?P<what2>(?:[A-Z]{2,4}\d? )?stack guard page was hit|Dentry \S+ ?\{.*still in use|bad usercopy|kernel stack overflow)|(?P<what3>Unhandled (?:fault|prefetch abort): .{3,60} \(0x[0-9a-f]+\) at|Insufficient stack space to handle exception|Kernel [Ss]tack [Oo]verflow|Bad kernel stack pointer|kernel stack overflow \(|Alignment trap: not handling instruction))",
         "BUG: stack guard page was hit at 00000000397c6d92 (stack is 00000000a0f6b86a..000000000e6f9570)"),
     Row("oops", "kernel", FAULT, "2*",
         r"^(?:usercopy: [Kk]ernel memory (?P<what>exposure|overwrite) attempt detected|(?:list_(?:add|del)) corruption|slab error in |Thread overran stack, or stack corrupted)",

@@ -81,7 +81,7 @@ _STAMP = re.compile(
 
 # Read once a line: most lines of a boot hold none of these words, and cost one search instead of seventy.
 _WORDS = re.compile(
-    r"panic|initiator|resolve|stall|starved|lockup|LOCKUP|atchdog|blocked|can't die|nable to handle|BUG|\[#|Oops"
+    r"panic|initiator|resolve|stall|starved|kthread|lockup|LOCKUP|atchdog|blocked|can't die|nable to handle|BUG|\[#|Oops"
     r"|ernal error|PANIC|Unhandled"
     r"|Bad |Insufficient|[Ss]tack|Alignment|usercopy|corruption|slab error|unregister_netdevice|SAN|WARNING|ODEBUG|INFO"
     r"|kmemleak|unreferenced|Call |cut here|out of memory|Out of memory|oom|page allocation|Hardware|HARDWARE|[Mm]achine"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from agent.signals import kernel_lines
 from ticketing.model import Reason
 
 _PARTS = {
@@ -21,6 +22,8 @@ _PARTS = {
     "tls": "service",
     "hardware": "device",
 }
+
+KERNEL_CAUSES = frozenset(row.id for row in kernel_lines.ROWS) | {"segv_storm"}
 
 JOIN_WITHIN_MS = 10 * 60_000
 """Symptoms of one cause on one host that begin within this time of each other are one problem."""
@@ -70,7 +73,8 @@ def subject_of(host_id: str, family: str, subject: str, rule: str = "") -> str:
 def part_of(family: str, subject: str) -> str:
     """The part of the host that a finding's subject names, or "" for the host itself."""
     kind = _PARTS.get(family)
-    return f"{kind}:{subject}" if kind and subject else ""
+    # What the kernel says names a cause where others name a part; the whole host has said it.
+    return f"{kind}:{subject}" if kind and subject and subject not in KERNEL_CAUSES else ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 from agent.core import AgentCore, Identity, Status
 from agent.findings import Now
 from agent.signals.catalogue import UNITS
+from agent.signals.patterns import KernelWatch
 from agent.signals.rules import Rule, RuleFile, compile_rules
 from agent.signals.sample import Sample
 from agent.spool import Spool
@@ -87,6 +88,7 @@ class ScriptedAgent:
         self._rules = rules or shipped_rules()
         self._wanted = _wanted(self._rules) | _ALSO
         self._lines: list[dict[str, Any]] = []
+        self._watch = KernelWatch()
         self._core: AgentCore | None = None
         self._booted_ms = start_ms - UP_FOR_MS
         self._ids = 0
@@ -144,7 +146,16 @@ class ScriptedAgent:
                     self._lines.append({"at_ms": at_ms, "source": source, "text": str(entry.value)})
             del self._lines[:-RING_LINES]
             now = self._now(at_ms)
-            self._core.take([Sample(entry.signal, "", entry.value, now.mono_ms) for entry in heard], now)
+            samples = [Sample(entry.signal, "", entry.value, now.mono_ms) for entry in heard]
+            for entry in heard:
+                if entry.signal == "kmsg":
+                    samples += self._causes(str(entry.value), now.mono_ms)
+            self._core.take(samples, now)
+
+    def _causes(self, line: str, mono_ms: int) -> list[Sample]:
+        """What the sampler of the kernel's log makes of a line: the cause as its part."""
+        told = self._watch.take(line, mono_ms)
+        return [Sample("kmsg", one.match.id, one.line, mono_ms) for one in told]
 
     def offset_moved(self, offset_ms: int) -> None:
         """The host's wall clock is off by so much from now on."""
@@ -174,6 +185,7 @@ class ScriptedAgent:
         self._end()
         self._booted_ms = now_ms - BOOT_TOOK_MS
         self._lines.clear()
+        self._watch = KernelWatch()
         self._core = self._started(now_ms)
         self._send(now_ms)
         self._take(self.script.forensics_at(now_ms - self._start_ms), now_ms)

@@ -219,3 +219,94 @@ def test_crashes_far_apart_or_beside_an_oom_are_no_storm() -> None:
     lines = [CRASH.format(name, 1) for name in ("httpd", "cron", "sshd")]
     assert "segv_storm" not in ids(run(lines, step_ms=STORM_MS))
     assert "segv_storm" not in ids(run(["Out of memory: Killed process 1 (java) total-vm:1kB", *lines]))
+
+
+WORDINGS = (
+    # hung tasks, 3.10 to 6.x
+    ("hung_task", "INFO: task foo:123 blocked for more than 120 seconds."),
+    ("hung_task", "INFO: task kworker/0:1H:77 blocked in I/O wait for more than 245 seconds."),
+    # RCU stalls
+    ("rcu_stall", "INFO: rcu_sched self-detected stall on CPU { 3}  (t=60000 jiffies g=1 c=0 q=9)"),
+    (
+        "rcu_stall",
+        "INFO: rcu_sched detected stalls on CPUs/tasks: { 1} (detected by 0, t=60002 jiffies, g=3, c=2)",
+    ),
+    ("rcu_stall", "INFO: rcu_bh detected stalls on CPUs/tasks:"),
+    ("rcu_stall", "rcu: INFO: rcu_preempt self-detected stall on CPU"),
+    (
+        "rcu_stall",
+        "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 1-... } 21010 jiffies s: 105",
+    ),
+    ("rcu_stall", "rcu: INFO: rcu_tasks_trace detected stalls on tasks:"),
+    (
+        "rcu_stall",
+        "rcu_sched kthread starved for 6000 jiffies! g500 c499 f0x0 RCU_GP_WAIT_FQS(3) ->state=0x1",
+    ),
+    ("rcu_stall", "rcu: rcu_preempt kthread timer wakeup didn't happen for 3999 jiffies! g2685 f0x0"),
+    # lockups
+    ("soft_lockup", "BUG: soft lockup - CPU#0 stuck for 22s! [swapper/0:0]"),
+    ("soft_lockup", "NMI watchdog: BUG: soft lockup - CPU#3 stuck for 23s! [java:2345]"),
+    ("soft_lockup", "watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [kworker/u8:1:12]"),
+    ("hard_lockup", "Watchdog detected hard LOCKUP on cpu 1"),
+    ("hard_lockup", "NMI watchdog: Watchdog detected hard LOCKUP on cpu 5dModules linked in: xfs"),
+    ("hard_lockup", "watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 0"),
+    ("workqueue_lockup", "BUG: workqueue lockup - pool cpus=1 node=0 flags=0x0 nice=0 stuck for 52s!"),
+    ("spinlock_lockup", "BUG: spinlock lockup on CPU#0, httpd/1, ffff880"),
+    # oopses: 3.10, 4.18, 5.x, 6.x, and other processors
+    ("oops", "BUG: unable to handle kernel NULL pointer dereference at           (null)"),
+    ("oops", "BUG: kernel NULL pointer dereference, address: 0000000000000008"),
+    ("oops", "BUG: Kernel NULL pointer dereference on read at 0x00000008"),
+    ("oops", "BUG: unable to handle page fault for address: ffffa0b3c0d20000"),
+    ("oops", "Oops: 0000 [#1] SMP"),
+    (
+        "oops",
+        "Oops: general protection fault, probably for non-canonical address 0xdffffc0000000003: 0000 [#1] SMP",
+    ),
+    ("oops", "general protection fault, maybe for address 0xffff: 0000 [#1] SMP"),
+    ("oops", "Oops: invalid opcode: 0000 [#1] PREEMPT SMP NOPTI"),
+    ("oops", "kernel BUG at drivers/x.c:12 [verbose debug info unavailable]"),
+    ("oops", "divide error: 0000 [#1] SMP"),
+    ("oops", "BUG: TASK stack guard page was hit at ffffc90000 (stack is ffffc..ffffd)"),
+    ("oops", "BUG: IRQ stack guard page was hit at ffffc90000 (stack is ffffc..ffffd)"),
+    ("oops", "Unable to handle kernel paging request at virtual address ffff000012345678"),
+    ("oops", "Internal error: Oops: 0000000096000004 [#1] PREEMPT SMP"),
+    ("oops", "Internal error: synchronous external abort: 96000210 [#1] SMP"),
+    ("oops", "Oops: Kernel access of bad area, sig: 11 [#1]"),
+    ("oops", "Unable to handle kernel pointer dereference in virtual kernel address space"),
+    ("oops", "Oops [#1]"),
+    ("oops", "Oops - illegal instruction [#1]"),
+    ("oops", "Kernel BUG [#1]"),
+    # panics
+    ("panic", "traps: PANIC: double fault, error_code: 0x0"),
+    ("panic", "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b"),
+    ("panic", "Kernel panic - not syncing: softlockup: hung tasks"),
+    ("panic", "Kernel panic - not syncing: hung_task: blocked tasks"),
+    ("panic", "Kernel panic - not syncing: Timeout: Not all CPUs entered broadcast exception handler"),
+    ("panic", "Kernel panic - not syncing: Out of memory: compulsory panic_on_oom is enabled"),
+)
+"""What kernels from 3.10 to 6.x print, from their sources; not one line of it is from the data folder."""
+
+NO_FAULTS = (
+    "rcu: Hierarchical RCU implementation.",
+    "watchdog: Delayed init of the lockup detector failed: -22",
+    "NMI watchdog: Enabled. Permanently consumes one hw-PMU counter.",
+    "NMI watchdog: Perf NMI watchdog permanently disabled",
+    "myapp[123]: BUG: soft lockup - CPU#0 stuck for 22s! quoted",
+    "EXT4-fs (sda1): re-mounted. Opts: errors=remount-ro",
+    "INFO: lockdep is turned off.",
+    "kthreadd: started",
+)
+
+
+@pytest.mark.parametrize(("cause", "line"), WORDINGS)
+@pytest.mark.parametrize("stamp", ["", "[12345.678901] ", "[12345.678901][ T1234] ", "<4>[    1.000000] "])
+def test_the_wording_of_every_kernel_names_its_cause(cause: str, line: str, stamp: str) -> None:
+    found = classify(stamp + line)
+    assert found is not None and found.is_fault
+    assert found.id == cause
+
+
+@pytest.mark.parametrize("line", NO_FAULTS)
+def test_what_only_reads_like_a_fault_is_none(line: str) -> None:
+    found = classify(line)
+    assert found is None or not found.is_fault
