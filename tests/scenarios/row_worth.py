@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from collector.qualify.judge import ROWS
-from collector.replay.command import to_json
 from collector.replay.player import Options
 from collector.replay.scenario import Scenario
 from tests.scenarios import labelled
@@ -79,7 +78,16 @@ def outcome_of(scenario: str, without: str = "") -> Outcome:
     """The outcome of the scenario played, without a row if one is named."""
     options = Options(without=frozenset({without} if without else ()))
     played = labelled.played(scenarios()[scenario], options)
-    return outcome(to_json([played], {})["scenarios"][0])
+    tickets = [
+        {
+            **dataclasses.asdict(ticket),
+            "class": ticket.class_,
+            "affected": list(ticket.affected),
+            "reasons": [{"key": reason.key} for reason in ticket.reasons],
+        }
+        for ticket in played.tickets
+    ]
+    return outcome({"tickets": tickets})
 
 
 def scenarios() -> Mapping[str, Scenario]:
