@@ -25,6 +25,7 @@ COLLECTOR = "collector"
 
 SOURCE = "vantage"
 SIGNAL_OF = {"icmp": "ext.icmp", "ssh": "ext.tcp22", "service": "ext.svc", "trace": "ext.last_hop"}
+SHUT = frozenset({"refused", "timeout"})
 HEARD_EVERY_MS = 5_000
 """A poll that goes on is written down no more often than this."""
 
@@ -172,8 +173,18 @@ def write_seen(
     word = word_of(kind, answer)
     if not word or kind not in ("icmp", "ssh"):
         return False
+    if vantage and word in SHUT and not _was_seen(tx, host_id, SIGNAL_OF[kind], vantage):
+        # Many let no stranger near their SSH: shut is news only where this vantage once came through.
+        return False
     source = SOURCE if vantage else "probe"
     return observe(tx, host_id, SIGNAL_OF[kind], word, now_ms, source, vantage=vantage)
+
+
+def _was_seen(tx: Connection, host_id: str, signal: str, vantage: str) -> bool:
+    wanted = select(observations.c.id).where(
+        observations.c.host_id == host_id, observations.c.signal == signal, observations.c.vantage == vantage
+    )
+    return tx.execute(wanted.limit(1)).first() is not None
 
 
 def _write_bmc(tx: Connection, host_id: str, state: str, now_ms: int) -> bool:
@@ -182,10 +193,7 @@ def _write_bmc(tx: Connection, host_id: str, state: str, now_ms: int) -> bool:
         return observe(tx, host_id, "ext.bmc", "ok", now_ms, "bmc")
     if state != "dead":
         return False
-    has_answered = select(observations.c.id).where(
-        observations.c.host_id == host_id, observations.c.signal == "ext.bmc"
-    )
-    if tx.execute(has_answered.limit(1)).first() is None:
+    if not _was_seen(tx, host_id, "ext.bmc", ""):
         return False
     return observe(tx, host_id, "ext.bmc", "dead", now_ms, "bmc")
 

@@ -113,6 +113,9 @@ def outcome(asked: Sequence[Asked], others: Witness | None = None) -> Outcome:
     """
     others = others or Witness()
     own = _seen_from(tuple(a for a in asked if not a.vantage))
+    if own.tcp22 == "banner_timeout" and "dead" in others.services.values():
+        # Another vantage is not served, and SSH sends no banner: an answer that we got may be a cache's.
+        own = dataclasses.replace(own, word=_word(own.icmp, own.tcp22, ["dead"]), svc="dead")
     if own.word == "down" and others.alive:
         return dataclasses.replace(own, word="path")
     if own.word == "hung" and others.speaks:

@@ -16,9 +16,9 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from collector.asks import COLLECTOR, word_of
 from collector.store.engine import after_commit
 from collector.tables import hosts, open_findings, probes, services
+from collector.tick.around import WHY as AROUND
+from collector.tick.around import Host, ask_around, look_regularly, told_around, write_words
 from collector.tick.context import TickContext, TickReport
-from collector.tick.elsewhere import WHY as AROUND
-from collector.tick.elsewhere import Host, ask_around, look_regularly, told_around, write_words
 from collector.tick.questions import meet_controllers
 from collector.tick.rows import CUT_OFF_SINCE, OUTSIDE_STREAM, OwnFinding, append_own, chunks, remembered
 from ticketing.contracts import Book

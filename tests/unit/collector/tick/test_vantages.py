@@ -102,6 +102,22 @@ def test_where_we_may_not_ask_the_vantage_is_asked_for_its_word() -> None:
     assert outcome(asked, witness(asked)).word == "hung"
 
 
+def test_an_answer_without_a_banner_is_a_caches_where_another_is_not_served() -> None:
+    asked = (Asked("ssh", "banner_timeout"), Asked("service", "ok"), Asked("service", "timeout", "", "v1"))
+    assert outcome(asked[:2], witness(asked[:2])).word == "agent_gone"
+    assert outcome(asked, witness(asked)).word == "hung"
+
+
+def test_an_ssh_that_never_let_this_vantage_in_is_no_news_when_it_is_shut(world) -> None:
+    def told(state: str, vantage: str = "v1") -> bool:
+        return world.store.write(
+            lambda tx: asks.write_seen(tx, "a1", "ssh", {"state": state}, world.now_ms, vantage)
+        )
+
+    assert [told(s) for s in ("timeout", "refused", "ok", "timeout")] == [False, False, True, True]
+    assert told("timeout", ""), "our own word stands in any case"
+
+
 def test_a_program_that_speaks_to_another_is_not_hung() -> None:
     asked = (Asked("icmp", "ok"), Asked("service", "timeout"), Asked("service", "ok", "", "v1"))
     assert outcome(asked, witness(asked)).word == "agent_gone"
