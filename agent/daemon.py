@@ -278,7 +278,8 @@ class Daemon:
             return
         for outcome in self.sender.outcomes():
             is_answered = isinstance(outcome, Answered)
-            self.notes.collector_answers = is_answered
+            # One that answers with an error is reached all the same: the rung is the way, not the program on it.
+            self.notes.collector_answers = is_answered or bool(getattr(outcome, "status", 0))
             accounts = self.accounts.heard(is_answered, self.core.history.value, now.wall_ms, now.mono_ms)
             if accounts:
                 self._tell(self.core.take(accounts, now))

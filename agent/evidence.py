@@ -11,7 +11,6 @@ import dataclasses
 import json
 import os
 import pwd
-import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
@@ -25,6 +24,8 @@ from agent.samplers.root_only import Ask, NoAnswer, asker
 from agent.samplers.sockets import count_tcp
 from agent.signals.parsers.error import ParseError
 from agent.signals.parsers.logs import parse_journal, parse_kmsg
+from agent.signals.redact import redact
+from agent.signals.sample import Sample
 from agent.wire import MAX_EVIDENCE_BYTES, Evidence, FindingChange
 from config.clock import Clock, SystemClock, perf_seconds
 
@@ -41,8 +42,8 @@ KERNEL_LINES = 20
 KERNEL_LINE_AGE_MS = 3_600_000
 """A line older than an hour explains no fault of now; on a quiet server the ring's last lines are those of the boot."""
 UNIT_LINES = 20
+PROGRAM_LINES = 10
 JOURNAL_TIMEOUT_S = 1.5
-MAX_LINE = 300
 MAX_SERIES = 12
 MAX_POINTS = 90
 
@@ -75,6 +76,10 @@ class Series(Protocol):
 
     def series(self, signal: str, subject: str = "", since_ms: int = 0) -> List[Tuple[int, float]]: ...
 
+    def newest(self, signal: str, subject: str = "") -> Optional[Sample]: ...
+
+    def subjects(self, signal: str) -> List[str]: ...
+
 
 def gather(
     change: FindingChange,
@@ -96,6 +101,7 @@ def gather(
     glance = _glance(root, clock, pause or _pause)
     notes = dict(glance.notes)
     log = [*words, *glance.log]
+    log += program_lines(history, clock)
     unit = unit_of(change, settings)
     if unit:
         log += unit_lines(unit, notes)
@@ -281,6 +287,17 @@ def kernel_lines(root: Path, notes: Dict[str, Any], clock: Clock) -> List[Dict[s
     return lines
 
 
+def program_lines(history: Series, clock: Clock) -> List[Dict[str, Any]]:
+    """The last line that argues of each program, of the last quarter of an hour; the sampler has redacted it."""
+    found: List[Dict[str, Any]] = []
+    for program in history.subjects("log"):
+        sample = history.newest("log", program) if program else None
+        age_ms = clock.mono_ms() - sample.at_ms if sample else 0
+        if sample is not None and age_ms <= WINDOW_MS:
+            found.append({"at_ms": clock.now_ms() - age_ms, "source": program, "text": str(sample.value)})
+    return sorted(found, key=lambda line: line["at_ms"])[-PROGRAM_LINES:]
+
+
 def unit_of(change: FindingChange, settings: AgentSettings) -> str:
     """The systemd unit that the finding is about, if it is about one; a unit check names it in the settings."""
     for check in settings.checks:
@@ -313,35 +330,6 @@ def unit_lines(unit: str, notes: Dict[str, Any]) -> List[Dict[str, Any]]:
         notes["unit_log"] = f"not understood: {error}"
         return []
     return [{"at_ms": line.at_us // 1000, "source": unit, "text": redact(line.text)} for line in found]
-
-
-_SECRET_WORD = (
-    r"(?:[\w.-]*(?:passw(?:or)?d|passwd|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
-    r"|session[_-]?id|sessid|signature|credentials?|auth))"
-)
-_REDACTIONS: Tuple[Tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"-----BEGIN [A-Z ]{1,40}KEY-----.*", re.DOTALL), "[key removed]"),
-    # user:password@host in any URL
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/@:]{0,200}:[^\s/@]{1,200}@"), r"\1[removed]@"),
-    (re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*)(?:(?:basic|bearer|digest|token)\s+)?[^\s,;]+"), r"\1[removed]"),
-    (re.compile(r"(?i)\b((?:set-)?cookie\s*[:=]\s*)[^\r\n]+"), r"\1[removed]"),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}"), r"\1 [removed]"),
-    (re.compile(rf"(?i)(?<![\w])(--?{_SECRET_WORD}[ =]+)(\"[^\"]*\"|'[^']*'|\S+)"), r"\1[removed]"),
-    (re.compile(rf"(?i)(?<![\w])([\"']?{_SECRET_WORD}[\"']?\s*(?:=>|[:=])\s*)(\"[^\"]*\"|'[^']*'|[^\s&,;}}]+)"), r"\1[removed]"),
-    (re.compile(r"(?i)\b((?:mysql|mariadb)\w*\b.*?\s-p)[^\s-]\S*"), r"\1[removed]"),
-    (re.compile(r"(?i)\b(identified\s+by\s+)(\"[^\"]*\"|'[^']*'|\S+)"), r"\1[removed]"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), "[token removed]"),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20,}\b|\bxox[abprs]-[A-Za-z0-9-]{10,}"), "[key removed]"),
-)  # fmt: skip
-
-
-def redact(text: str) -> str:
-    """The line without what reads like a password, a token, a key or a cookie; cut to 300 characters."""
-    # Cut generously first: the expressions must not be fed a megabyte.
-    text = "".join(c if c.isprintable() else " " for c in text[:800])
-    for pattern, instead in _REDACTIONS:
-        text = pattern.sub(instead, text)
-    return text if len(text) <= MAX_LINE else text[: MAX_LINE - 1] + "…"
 
 
 # --- series, sockets, room ---------------------------------------------------------------------------------------

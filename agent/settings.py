@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from agent.checks.spec import CheckSettings
 from agent.samplers.filesystems import MountSettings
+from agent.samplers.ladder import LadderSettings
 from agent.signals.rules import RuleChange
 from config import loader
 from config.loader import Duration, Size, setting
@@ -170,6 +171,7 @@ class AgentSettings:
         [], help="checks of this server: process, unit, tcp, http, ...", max=200
     )
     mounts: MountSettings = setting(MountSettings, help="which file systems are watched")
+    ladder: LadderSettings = setting(LadderSettings, help="anchors and resolvers that are asked")
     without: List[str] = setting([], help="samplers that must not run, by name", max=50)
     deadline: Duration = setting(
         20.0, help="a sampler that takes longer is stuck: left alone, and a finding", min=0.5, max=600

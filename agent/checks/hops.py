@@ -81,7 +81,7 @@ def _ask(sock: socket.socket, address: Address, deadline: Deadline, first: int, 
     found: Dict[int, Hop] = {}
     share_s = deadline.left_s() / ROUNDS
     for round_ in range(ROUNDS):
-        wanted = [ttl for ttl in range(first, most + 1) if ttl not in found and ttl < _end(found, most)]
+        wanted = [ttl for ttl in range(first, most + 1) if ttl not in found and ttl <= _end(found, most)]
         refused = _send(sock, address, wanted)
         if refused and not found:
             # Our own kernel knows no way: nobody was asked, and nothing is learned about anybody.

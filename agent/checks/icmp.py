@@ -23,7 +23,7 @@ def run(spec: CheckSettings, timeout_s: float) -> CheckAnswer:
         address = resolve(spec.host, 0, deadline)[0]
     except (NoSuchName, socket.timeout) as error:
         return CheckAnswer("dns", str(error), deadline.spent_ms())
-    opened = _open(address[0])
+    opened = open_socket(address[0])
     if opened is None:
         return CheckAnswer("unknown", "this process may not send echo requests", deadline.spent_ms())
     sock, is_raw = opened
@@ -31,7 +31,7 @@ def run(spec: CheckSettings, timeout_s: float) -> CheckAnswer:
         return _ping(sock, is_raw, address, deadline, timeout_s)
 
 
-def _open(family: int) -> Optional[Tuple[socket.socket, bool]]:
+def open_socket(family: int) -> Optional[Tuple[socket.socket, bool]]:
     """A ping socket (any user in net.ipv4.ping_group_range), else a raw one (root), else None."""
     protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
     for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
@@ -91,10 +91,10 @@ def is_reply(octets: bytes, family: int, ident: Optional[int], seq: int) -> bool
     return fields[0] == _ECHO[socket.AddressFamily(family)][1] and fields[4] == seq and is_ours
 
 
-def echo_request(family: int, ident: int, seq: int) -> bytes:
-    """An echo request; the kernel itself fills in the checksum of ICMPv6."""
+def echo_request(family: int, ident: int, seq: int, size: int = 32) -> bytes:
+    """An echo request with ``size`` octets in it (an even number); the kernel itself fills in ICMPv6's checksum."""
     kind = _ECHO[socket.AddressFamily(family)][0]
-    body = b"vartovyi" * 4
+    body = (b"vartovyi" * (size // 8 + 1))[: size & ~1]
     head = struct.pack(">BBHHH", kind, 0, 0, ident, seq)
     total = sum(struct.unpack(f">{(len(head) + len(body)) // 2}H", head + body))
     total = (total & 0xFFFF) + (total >> 16)

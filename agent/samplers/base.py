@@ -56,6 +56,16 @@ class LoopNotes:
     """The last lines of the boot before, once they are found: evidence of how it ended."""
 
 
+@dataclasses.dataclass
+class Rungs:
+    """Which rungs of the network ladder answer, as the samplers that ask them last saw; None = not asked, or not known."""
+
+    gateway: Optional[bool] = None
+    hop2: Optional[bool] = None
+    resolver: Optional[bool] = None
+    anchors: Optional[int] = None
+
+
 def read(path: Union[str, Path]) -> str:
     """The whole file as text. Files of /proc give one page a read(2): only reading to the end sees all of it."""
     with open(path, encoding="utf-8", errors="replace", newline="\n") as stream:

@@ -10,7 +10,7 @@ from collections import deque
 from pathlib import Path
 from typing import Deque, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from agent.samplers.base import Batch, LoopNotes, per_second, ratio_pct, read, read_or_none, why
+from agent.samplers.base import Batch, LoopNotes, Rungs, per_second, ratio_pct, read, read_or_none, why
 from agent.signals.parsers.error import ParseError
 from agent.signals.parsers.keyed import parse_paired, parse_softnet
 from agent.signals.parsers.netdev import NicCounters, parse_netdev
@@ -20,7 +20,14 @@ from agent.signals.sample import Sample
 
 FLAPS_WINDOW_MS = 600_000
 MAX_NICS = 32
-LADDER_LINK, LADDER_GATEWAY, LADDER_COLLECTOR = 1, 2, 8
+LADDER_LINK, LADDER_GATEWAY, LADDER_HOP2, LADDER_COLLECTOR, LADDER_RESOLVER, LADDER_ANCHORS = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    32,
+)
 
 
 class Tcp(NamedTuple):
@@ -38,7 +45,9 @@ class Network:
     name = "network"
     period_s = 10.0
 
-    def __init__(self, root: Path = Path("/"), notes: Optional[LoopNotes] = None) -> None:
+    def __init__(
+        self, root: Path = Path("/"), notes: Optional[LoopNotes] = None, rungs: Optional[Rungs] = None
+    ) -> None:
         self._proc = f"{root / 'proc'}"
         self._class = f"{root / 'sys/class/net'}"
         self._nics_before: Dict[str, NicCounters] = {}
@@ -51,6 +60,7 @@ class Network:
         self._known: Dict[str, bool] = {}
         self._lacks: Dict[str, str] = {}
         self._notes = notes or LoopNotes()
+        self._rungs = rungs or Rungs()
 
     def lacks(self) -> Dict[str, str]:
         return dict(self._lacks)
@@ -208,10 +218,15 @@ class Network:
             batch.add("net.gw", "ok" if answers else "dead")
         if self._notes.collector_answers is not None:
             batch.add("net.collector", "ok" if self._notes.collector_answers else "dead")
+        self._rungs.gateway = answers
         bits = LADDER_LINK if is_linked else 0
         bits |= LADDER_GATEWAY if answers or (answers is None and is_linked) else 0
         # A collector that answers proves the way to it; one that was not asked proves nothing against it.
         bits |= LADDER_COLLECTOR if self._notes.collector_answers in (True, None) else 0
+        # Of the rungs beyond, those that answered: what nobody asked is not told of as well.
+        bits |= LADDER_HOP2 if self._rungs.hop2 else 0
+        bits |= LADDER_RESOLVER if self._rungs.resolver else 0
+        bits |= LADDER_ANCHORS * min(3, self._rungs.anchors or 0)
         batch.add("net.ladder", bits)
 
     def _gateway(self, address: str, nic: str) -> Optional[bool]:

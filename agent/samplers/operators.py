@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional
 
 from agent.samplers.base import Batch, why
+from agent.samplers.tail import Tails
 from agent.signals.parsers.operators import OperatorAct, parse_acts
 from agent.signals.sample import Sample
 from config.clock import Clock, SystemClock
 
 LOGS = ("var/log/secure", "var/log/auth.log", "var/log/dnf.rpm.log", "var/log/yum.log")
-READ_MAX = 64 * 1024
-"""Most octets of a file in one sweep: a log that grows faster is noise, and its oldest part is passed over."""
-
 RECENT_S = 900.0
 """At the start acts of so long ago are told still: they may explain the boot that started us."""
 
@@ -31,8 +28,7 @@ class Operators:
     def __init__(self, root: Path = Path("/"), clock: Optional[Clock] = None) -> None:
         self._files = [root / log for log in LOGS]
         self._clock = clock or SystemClock()
-        self._places: Dict[Path, Tuple[int, int]] = {}
-        """File -> (inode, octets read)."""
+        self._tails = Tails()
         self._lacks: Dict[str, str] = {}
 
     def lacks(self) -> Dict[str, str]:
@@ -46,9 +42,8 @@ class Operators:
         is_readable = False
         for file in self._files:
             try:
-                text = self._new_text(file)
+                text = self._tails.new_text(file)
             except FileNotFoundError:
-                self._places[file] = (0, 0)
                 continue
             except OSError as error:
                 reasons.append(f"/{file.name}: {why(error)}")
@@ -64,21 +59,3 @@ class Operators:
             age_ms = max(0, round((now_s - act.at_s) * 1000))
             batch.samples.append(Sample("ops.action", "", act.text, mono_ms - age_ms))
         return batch.samples
-
-    def _new_text(self, file: Path) -> str:
-        """Whole lines since the last sweep; a rotated or truncated file begins anew."""
-        with file.open("rb") as stream:
-            status = os.fstat(stream.fileno())
-            inode, done = self._places.get(file, (-1, 0))
-            is_new = inode != status.st_ino or status.st_size < done
-            begin = max(0 if is_new else done, status.st_size - READ_MAX)
-            stream.seek(begin)
-            octets = stream.read(READ_MAX)
-        whole = octets.rfind(b"\n") + 1
-        if begin > (0 if is_new else done):
-            # We are in the middle of a line: what stands before its end is passed over.
-            first = octets.find(b"\n") + 1
-            self._places[file] = (status.st_ino, begin + whole)
-            return octets[first:whole].decode("utf-8", "replace")
-        self._places[file] = (status.st_ino, begin + whole)
-        return octets[:whole].decode("utf-8", "replace")

@@ -6,20 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional
 
 from agent.samplers import platform
-from agent.samplers.base import LoopNotes, Sampler
+from agent.samplers.base import LoopNotes, Rungs, Sampler
 from agent.samplers.controller import Controller
 from agent.samplers.cpu import Cpu
 from agent.samplers.disk import Disk
+from agent.samplers.disk_probe import DiskProbe
 from agent.samplers.drives import Drives
 from agent.samplers.filesystems import Filesystems
 from agent.samplers.hardware import Hardware
 from agent.samplers.kernel_log import KernelLog
+from agent.samplers.ladder import Ladder
 from agent.samplers.memory import Memory
 from agent.samplers.network import Network
 from agent.samplers.operators import Operators
 from agent.samplers.own import Own
 from agent.samplers.processes import Processes
+from agent.samplers.program_log import ProgramLog
 from agent.samplers.sockets import Sockets
+from agent.samplers.spin import Spin
+from agent.samplers.throttle import CpuLimit
+from agent.samplers.time_source import TimeSource
 from agent.samplers.timekeeping import Timekeeping
 from agent.samplers.units import Units
 from agent.samplers.virtual import Virtual
@@ -38,12 +44,14 @@ def make_samplers(
     ``notes`` come from the daemon; who looks only once leaves no trace in the state folder.
     """
     host = platform.detect(root)
+    rungs = Rungs()
     every: List[Sampler] = [
         Cpu(root, host, settings.period, notes),
         Memory(root, host),
         Disk(root, host),
         Filesystems(root, settings.mounts),
-        Network(root, notes),
+        Network(root, notes, rungs),
+        Ladder(root, settings.ladder, notes, rungs),
         Sockets(root),
         Units(root),
         Processes(root),
@@ -55,8 +63,13 @@ def make_samplers(
         Controller(root, settings.state_dir / "sel" if notes is not None else None, host),
         Virtual(root, host),
         Witness(root, settings.state_dir / "black_box" if notes is not None else None, notes, host),
+        ProgramLog(root),
+        TimeSource(root),
+        CpuLimit(root),
         Own(),
     ]
+    if notes is not None:
+        every += [DiskProbe(settings.state_dir), Spin(settings.state_dir, root)]
     if settings.checks:
         every.append(Checks(settings.checks, root))
     return [sampler for sampler in every if sampler.name not in settings.without]

@@ -46,6 +46,12 @@ _MEMORY = "agent.samplers.memory.Memory"
 _DISK = "agent.samplers.disk.Disk"
 _FS = "agent.samplers.filesystems.Filesystems"
 _NET = "agent.samplers.network.Network"
+_LADDER = "agent.samplers.ladder.Ladder"
+_DISK_PROBE = "agent.samplers.disk_probe.DiskProbe"
+_SPIN = "agent.samplers.spin.Spin"
+_TIME_SOURCE = "agent.samplers.time_source.TimeSource"
+_CPU_LIMIT = "agent.samplers.throttle.CpuLimit"
+_PROGRAM_LOG = "agent.samplers.program_log.ProgramLog"
 _SOCKETS = "agent.samplers.sockets.Sockets"
 _UNITS = "agent.samplers.units.Units"
 _PROC = "agent.samplers.processes.Processes"
@@ -107,7 +113,7 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
      "host wall clock - collector wall clock, corrected by the round trip",
      "gauge", 1, _FOLD),
     ("clk.synced", "bool", "adjtimex not STA_UNSYNC", "flag", True, _CLOCK),
-    ("clk.ntp_source", "text", "selected time source", "word", "pool", ""),
+    ("clk.ntp_source", "text", "selected time source", "word", "pool", _TIME_SOURCE),
     ("clk.source", "text", "current clock source of the kernel", "word", "kvm-clock", _CLOCK),
     # CPU.
     ("cpu.user_pct", "%", "CPU time in programs, nice ones among them", "gauge", 15, _CPU),
@@ -116,14 +122,14 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     ("cpu.steal_pct", "%", "CPU time that the hypervisor gave to others", "gauge", 0.2, _CPU),
     ("cpu.softirq_pct", "%", "CPU time in soft interrupts (packets)", "gauge", 0.5, _CPU),
     ("cpu.online", "count", "online CPUs", "gauge", 4, _CPU),
-    ("cpu.spin_score", "ratio", "calibrated spin probe: work per wall-clock ms / own 7-day median", "gauge", 1.0, ""),
+    ("cpu.spin_score", "ratio", "calibrated spin probe: work per wall-clock ms / own 7-day median", "gauge", 1.0, _SPIN),
     ("cpu.mhz_pct", "%", "mean frequency / base frequency (bare metal)", "gauge", 100, _HARDWARE),
     ("load.per_cpu", "ratio", "load of one minute / online CPUs", "gauge", 0.2, _CPU),
     ("sched.runq_per_cpu", "ratio",
      "tasks that run or want to run, the reader not counted / online CPUs",
      "gauge", 0.1, _CPU),
     ("psi.cpu_some60", "%", "time in which some task waited for a CPU, average of a minute", "gauge", 0.5, _CPU),
-    ("cg.throttled_pct", "%", "time in which the own control group was held at its CPU limit", "gauge", 0, ""),
+    ("cg.throttled_pct", "%", "time in which the own control group was held at its CPU limit", "gauge", 0, _CPU_LIMIT),
     ("psi.mem_full60", "%", "time in which all tasks waited for memory, average of a minute", "gauge", 0, _MEMORY),
     ("psi.io_full60", "%", "time in which all tasks waited for I/O, average of a minute", "gauge", 0.3, _DISK),
     # Memory.
@@ -155,7 +161,7 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
      "gauge", 8, _DISK),
     ("disk.qdepth", "count", "requests under way on average (aqu-sq)", "gauge", 0.4, _DISK),
     ("disk.stuck_s", "s", "for so long requests are under way and none ends", "gauge", 0, _DISK),
-    ("disk.probe_ms", "ms", "4 KiB O_DIRECT read of own file, median of the minute", "gauge", 1, ""),
+    ("disk.probe_ms", "ms", "4 KiB O_DIRECT read of own file, median of the minute", "gauge", 1, _DISK_PROBE),
     ("fs.used_pct", "%", "space in use, as df counts; host: the fullest local file system", "gauge", 50, _FS),
     ("fs.free_gb", "GiB", "space that users may still fill; host: the least", "gauge", 20, _FS),
     ("fs.inode_pct", "%", "inodes in use; host: the fullest", "gauge", 10, _FS),
@@ -169,13 +175,13 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     ("net.crc_ps", "1/s", "frames received with a wrong checksum", "rate", 0, _NET),
     ("net.missed_ps", "1/s", "packets that this host was too busy to take (rx_missed, softnet drops)", "rate", 0, _NET),
     ("net.gw", "ok|dead", "gateway, by its neighbour entry", "word", "ok", _NET),
-    ("net.hop2", "ok|dead", "first hop beyond the gateway (learned when healthy)", "word", "ok", ""),
-    ("net.anchors", "0..3", "public anchors (3 networks) that answer", "gauge", 3, ""),
+    ("net.hop2", "ok|dead", "first hop beyond the gateway (learned when healthy)", "word", "ok", _LADDER),
+    ("net.anchors", "0..3", "public anchors (3 networks) that answer", "gauge", 3, _LADDER),
     ("net.collector", "ok|dead", "collector reachable from the host", "word", "ok", _NET),
     ("net.ladder", "bits",
      "what answers: bit 0 link, 1 gateway, 2 hop 2, 3 collector, 4 resolver, 5-6 anchors",
      "gauge", 127, _NET),
-    ("net.loss_pct", "%", "loss to anchors", "gauge", 0, ""),
+    ("net.loss_pct", "%", "loss to anchors", "gauge", 0, _LADDER),
     ("net.in_mbps", "Mbit/s", "received", "rate", 8, _NET),
     ("net.in_kpps", "kpkt/s", "packets received", "rate", 2, _NET),
     ("net.out_mbps", "Mbit/s", "sent", "rate", 8, _NET),
@@ -188,9 +194,9 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     ("net.conntrack_pct", "%", "connection tracking table in use", "gauge", 6, _NET),
     ("net.ports_pct", "%", "ephemeral ports in use", "gauge", 4, _SOCKETS),
     ("net.tcp_established", "count", "established connections", "gauge", 50, _SOCKETS),
-    ("net.dns_sys", "ok|fail", "resolvers of resolv.conf", "word", "ok", ""),
-    ("net.dns_pub", "ok|fail", "public resolver over the same path", "word", "ok", ""),
-    ("net.bigpkt", "ok|fail", "1472-byte DF probe to anchors", "word", "ok", ""),
+    ("net.dns_sys", "ok|fail", "resolvers of resolv.conf", "word", "ok", _LADDER),
+    ("net.dns_pub", "ok|fail", "public resolver over the same path", "word", "ok", _LADDER),
+    ("net.bigpkt", "ok|fail", "1472-byte DF probe to anchors", "word", "ok", _LADDER),
     # From outside.
     ("ext.icmp", "ok|loss|dead", "from outside, by vantage", "word", "ok", _PROBES),
     ("ext.tcp22", "ok|refused|timeout|banner_timeout|kex_timeout",
@@ -205,7 +211,7 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     ("kmsg", "text", "kernel log line of a known cause; parts: the cause (agent.signals.kernel_lines)", "event", "", _KERNEL_LOG),
     ("kmsg.lost", "count", "kernel log records that the ring dropped before the agent read them, since it began",
      "gauge", 0, _KERNEL_LOG),
-    ("log", "text", "userland log line", "event", "", ""),
+    ("log", "text", "line of a program's log that argues; parts: the program", "event", "", _PROGRAM_LOG),
     ("host.boot_id", "text", "the kernel's random id of this boot", "word", "b1", _FLEET),
     ("boot.wtmp_shutdown", "bool", "a shutdown record precedes the boot record", "flag", True, _WITNESS),
     ("boot.pstore", "text", "panic trace or vmcore found after boot", "word", "none", _WITNESS),
@@ -245,6 +251,9 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
      "answer of a check (agent.checks.answer.STATES); subject = the check",
      "word", "ok", _CHECKS),
     ("check.ms", "ms", "time that a good answer took; subject = the check", "gauge", 20, _CHECKS),
+    ("check.number", "",
+     "a number that a plugin printed (performance data, in base units); subject = check/label",
+     "gauge", 0, _CHECKS),
     ("tls.days", "days",
      "days to notAfter by the host clock; the collector corrects it by clk.true_offset_ms",
      "gauge", 60, _CHECKS),
@@ -320,6 +329,10 @@ _METRICS: Dict[str, Metric] = {
     "disk.mbps": _num("disk_bytes_per_second", MIB, "device"),
     "disk.util_pct": _pct("disk_busy", "device"),
     "disk.qdepth": _num("disk_queue_depth", label="device"),
+    "disk.probe_ms": _num("disk_probe_seconds", 0.001),
+    "cpu.spin_score": _num("cpu_spin_score_ratio"),
+    "cg.throttled_pct": _pct("cpu_limit_throttled"),
+    "clk.ntp_source": _word("clock_time_source_info"),
     "disk.stuck_s": _num("disk_stuck_seconds", label="device"),
     "fs.used_pct": _pct("filesystem_used", "mountpoint"),
     "fs.free_gb": _num("filesystem_free_bytes", 1024.0 ** 3, "mountpoint"),
@@ -335,6 +348,12 @@ _METRICS: Dict[str, Metric] = {
     "net.gw": _word("network_gateway_state"),
     "net.collector": _word("network_collector_state"),
     "net.ladder": _num("network_ladder_bits_set"),
+    "net.hop2": _word("network_second_hop_state"),
+    "net.anchors": _num("network_anchors_reached"),
+    "net.loss_pct": _pct("network_loss"),
+    "net.bigpkt": _word("network_full_size_packets_state"),
+    "net.dns_sys": _word("dns_system_resolver_state", "server"),
+    "net.dns_pub": _word("dns_public_resolver_state"),
     "net.in_mbps": _num("network_receive_bytes_per_second", 125000.0, "interface"),
     "net.in_kpps": _num("network_receive_packets_per_second", 1000.0, "interface"),
     "net.out_mbps": _num("network_transmit_bytes_per_second", 125000.0, "interface"),
@@ -361,6 +380,7 @@ _METRICS: Dict[str, Metric] = {
     "svc.restarts_h": _num("unit_restarts_last_hour", label="unit"),
     "check.state": _word("check_state", "check"),
     "check.ms": _num("check_duration_seconds", 0.001, "check"),
+    "check.number": _num("check_plugin_value", label="check"),
     "tls.days": _num("certificate_seconds_left", 86400.0, "check"),
 }
 """What /metrics shows. Texts without bound (names of processes), maps and events of others are left out."""

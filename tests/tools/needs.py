@@ -56,6 +56,15 @@ PACKAGES = (
     Package("debootstrap", ("debootstrap",), ("debootstrap",), (), ("e2e/systemd",)),
     Package("systemd-analyze", ("systemd-analyze",), ("systemd",), ("systemd",), ("unit/systemd",)),
     Package("iproute2", ("ip",), ("iproute2",), ("iproute",), ("e2e",)),
+    Package("nftables", ("nft",), ("nftables",), ("nftables",), ("unit/agent/ladder",)),
+    Package(
+        "monitoring-plugins",
+        ("/usr/lib/nagios/plugins/check_load",),
+        ("monitoring-plugins-basic",),
+        (),
+        ("unit/agent/ladder",),
+    ),
+    Package("chrony", ("chronyd",), ("chrony",), ("chrony",), ("unit/agent/ladder",)),
     Package("util-linux", ("unshare",), ("util-linux",), ("util-linux",), ("e2e",)),
 )
 _BY_NAME = {package.name: package for package in PACKAGES}

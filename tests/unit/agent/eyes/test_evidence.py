@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +16,7 @@ from agent.evidence import (
     fit,
     gather,
     kernel_lines,
+    program_lines,
     redact,
     related_series,
     size_of,
@@ -25,6 +26,7 @@ from agent.evidence import (
 )
 from agent.samplers.root_only import NoAnswer
 from agent.settings import AgentSettings
+from agent.signals.sample import Sample
 from agent.wire import MAX_EVIDENCE_BYTES, Evidence, Fact, FindingChange
 from config.clock import FixedClock
 
@@ -41,10 +43,17 @@ class OneSeries:
     def __init__(self, points: List[Tuple[int, float]]) -> None:
         self.points = points
         self.asked: List[Tuple[str, str, int]] = []
+        self.lines: Dict[str, Sample] = {}
 
     def series(self, signal: str, subject: str = "", since_ms: int = 0) -> List[Tuple[int, float]]:
         self.asked.append((signal, subject, since_ms))
         return self.points if not subject else []
+
+    def newest(self, signal: str, subject: str = "") -> Optional[Sample]:
+        return self.lines.get(subject) if signal == "log" else None
+
+    def subjects(self, signal: str) -> List[str]:
+        return list(self.lines) if signal == "log" else []
 
 
 @pytest.mark.parametrize(
@@ -160,6 +169,19 @@ def test_gathering_on_this_machine_fits_and_is_json(tmp_path: Path) -> None:
     evidence = gather(change(), OneSeries([(1, 1.0), (2, 2.0)]), AgentSettings(), pause=lambda seconds: None)
     assert size_of(evidence) <= MAX_EVIDENCE_BYTES
     assert evidence.top
+
+
+def test_programs_lines_of_the_last_quarter_of_an_hour_go_with_a_finding() -> None:
+    clock = FixedClock(mono_ms=7_200_000)
+    history = OneSeries([])
+    history.lines = {
+        "": Sample("log", "", "nginx: newest", 7_190_000),
+        "nginx": Sample("log", "nginx", "nginx: no live upstreams", 7_190_000),
+        "mysqld": Sample("log", "mysqld", "mysqld: Too many connections", 6_000_000),
+    }
+    assert program_lines(history, clock) == [
+        {"at_ms": clock.now_ms() - 10_000, "source": "nginx", "text": "nginx: no live upstreams"}
+    ]
 
 
 def test_kernel_lines_of_the_last_hour_are_told_and_those_of_the_boot_are_not(lay: Lay) -> None:

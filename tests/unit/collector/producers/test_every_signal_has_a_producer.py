@@ -10,21 +10,7 @@ from agent.signals.catalogue import SIGNALS
 
 pytestmark = pytest.mark.collector
 
-BREADTH = "a sampler of the agent's breadth (root-only readers, containers, logs): not built yet"
-LADDER = "the ladder beyond gateway and collector (hop 2, anchors, resolvers, DF probe): not built yet"
-
 WITHOUT = {
-    "clk.ntp_source": BREADTH,
-    "cpu.spin_score": BREADTH,
-    "cg.throttled_pct": BREADTH,
-    "disk.probe_ms": BREADTH,
-    "net.hop2": LADDER,
-    "net.anchors": LADDER,
-    "net.loss_pct": LADDER,
-    "net.dns_sys": LADDER,
-    "net.dns_pub": LADDER,
-    "net.bigpkt": LADDER,
-    "log": BREADTH,
     "hw.raid": "vendors' RAID tools wait; its absence is said with the driver that is there",
     "repl.lag_s": "comes with failover pairs",
     "repl.sample_age_s": "comes with failover pairs",
