@@ -26,10 +26,16 @@ STATES = (
     "dead",  # ICMP: none came; unit or process: is not there
     "starting",  # unit: on its way up
     "stopped",  # process: there, but frozen (SIGSTOP or a debugger)
+    "warning",  # command: the plugin says WARNING
+    "critical",  # command: the plugin says CRITICAL
+    "old",  # file: nothing new for too long
+    "missing",  # file: is not there
+    "small",  # file: is there, but there is too little in it
+    "hung",  # the check itself did not come back, not even when it was killed
     "unknown",  # we could not ask
 )
 
-GOOD = ("ok", "slow", "loss", "starting")
+GOOD = ("ok", "slow", "loss", "starting", "warning")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,4 +63,4 @@ def service_word(state: str) -> str:
     """A check's state as the vocabulary's ``ext.svc`` says it: ok, slow, dead or unknown."""
     if state in ("ok", "slow", "unknown"):
         return state
-    return "slow" if state in ("loss", "starting") else "dead"
+    return "slow" if state in ("loss", "starting", "warning") else "dead"

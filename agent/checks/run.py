@@ -56,4 +56,16 @@ def _dispatch(spec: CheckSettings, timeout_s: float, root: Path, clock: Optional
         from agent.checks import processes
 
         return processes.run(spec, timeout_s, root)
+    if spec.type == "dns":
+        from agent.checks import dns
+
+        return dns.run(spec, timeout_s, root)
+    if spec.type == "file":
+        from agent.checks import files
+
+        return files.run(spec, timeout_s, root, clock)
+    if spec.type == "command":
+        from agent.checks import commands
+
+        return commands.run(spec, timeout_s)
     return CheckAnswer("unknown", f"no check is of type {spec.type!r}")

@@ -2,6 +2,7 @@
 
 The same type serves the agent (checks from inside) and the collector (probes from outside), so that a check means
 the same from both sides. A check never holds a command: names in it are compared or validated, never interpreted.
+Of a command a check holds only the name; what it runs stands in root's own files on the server (agent.checks.commands).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 from config.loader import Duration, setting
 
-TYPES = ("tcp", "http", "unit", "process", "ssh", "icmp")
+TYPES = ("tcp", "http", "unit", "process", "ssh", "icmp", "dns", "file", "command")
+RECORDS = ("A", "AAAA", "CNAME", "MX", "NS", "TXT")
 
 UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]{0,254}")
 """What systemd allows in a unit's name; a leading dash is refused, since it would read as an option."""
@@ -25,6 +27,9 @@ _NEEDS = {
     "process": ("process",),
     "ssh": ("host",),
     "icmp": ("host",),
+    "dns": ("query",),
+    "file": ("path",),
+    "command": ("command",),
 }
 
 
@@ -39,19 +44,37 @@ class CheckSettings:
     )
     type: str = setting(help="what to do", choices=TYPES)
     host: str = setting(
-        "", help="tcp, ssh, icmp: address or name", pattern=r"[^\s\x00-\x1f]{0,253}", example="127.0.0.1"
+        "",
+        help="tcp, ssh, icmp: address or name; dns: the server to ask, else those of resolv.conf",
+        pattern=r"[^\s\x00-\x1f]{0,253}",
+        example="127.0.0.1",
     )
-    port: int = setting(0, help="tcp, ssh: port (ssh: 22 when absent)", min=0, max=65535)
+    port: int = setting(0, help="tcp, ssh, dns: port (ssh: 22, dns: 53 when absent)", min=0, max=65535)
     url: str = setting("", help="http: address that begins with http:// or https://", max=2000)
     status: int = setting(0, help="http: status that is good; 0 = any below 400", min=0, max=599)
     text: str = setting(
-        "", help="http: text that the page must hold; tcp: text that the server must send first", max=500
+        "",
+        help="http: text that the page must hold; tcp: text that the server must send first; dns: record that must come",
+        max=500,
     )
     unit: str = setting("", help="unit: name of a systemd unit", example="nginx.service")
     process: str = setting(
         "", help="process: name of the program, as in /proc/PID/comm", max=200, example="nginx"
     )
     least: int = setting(1, help="process: fewest of them that are enough", min=1, max=100_000)
+    query: str = setting("", help="dns: name to resolve", max=253, example="shop.example.net")
+    record: str = setting("A", help="dns: kind of record", choices=RECORDS)
+    path: str = setting(
+        "", help="file: path; with * the newest that matches", max=1000, example="/backup/*.gz"
+    )
+    max_age: Duration = setting(86_400.0, help="file: older than this is a fault", min=1, max=366 * 86_400)
+    least_bytes: int = setting(0, help="file: smaller than this is a fault", min=0)
+    command: str = setting(
+        "",
+        help="command: name of an entry in the commands folder of this server",
+        pattern=r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?",
+        example="check_load",
+    )
     slow_ms: int = setting(0, help="an answer later than this is slow; 0 = never", min=0, max=600_000)
     timeout_s: Duration = setting(5.0, help="longest wait for an answer", min=0.1, max=60)
     interval_s: Duration = setting(30.0, help="time between two runs", min=1, max=86_400)
@@ -65,6 +88,8 @@ class CheckSettings:
                 found.append((key, f"is needed by a check of type {self.type}"))
         if self.unit and not UNIT_NAME.fullmatch(self.unit):
             found.append(("unit", f"{self.unit!r} is not the name of a systemd unit"))
+        if self.path and (not self.path.startswith("/") or "\0" in self.path):
+            found.append(("path", "must be an absolute path"))
         if self.url:
             fault = url_fault(self.url)
             if fault:

@@ -15,16 +15,24 @@ from config.clock import Clock, perf_seconds
 
 MAX_AT_ONCE = 8
 """Checks under way together; the others wait for the next sweep."""
-
+MAX_HUNG = 16
+"""Checks that do not come back may hold so many threads; past it none is begun that could hang as they do."""
+LATE_S = 2.0
+"""A check keeps its own time-out; one that is so much later hangs in the kernel and never will."""
+MAX_NUMBERS = 300
 
 FIRST_WAIT_S = 0.2
 """Local services answer within it, so that the first report already knows of them."""
 
 
-class Checks:
-    """Signals check.state, check.ms and tls.days, subject = the check's name.
+_NOT_ASKED = CheckAnswer("unknown")
 
-    A sweep starts what is due and reports the latest answers: it waits only for the first answers, and shortly.
+
+class Checks:
+    """Signals check.state, check.ms and tls.days, subject = the check's name; check.number, subject = check/label.
+
+    A sweep starts what is due and reports the latest answers: it waits only for the first answers, and shortly. A
+    check that does not come back is itself the answer (``hung``); it holds its thread, and is not begun again.
     """
 
     name = "checks"
@@ -45,6 +53,7 @@ class Checks:
         self._first_wait_s = first_wait_s
         self._errands: Dict[str, Errand[CheckAnswer]] = {}
         self._due_ms: Dict[str, int] = {}
+        self._begun_ms: Dict[str, int] = {}
         self.answers: Dict[str, CheckAnswer] = {}
         """Latest answer of each check, for evidence."""
 
@@ -61,6 +70,7 @@ class Checks:
         if is_first:
             self.settle(self._first_wait_s)
         self._collect()
+        self._mark_hung(mono_ms)
         for check in self._checks:
             answer = self.answers.get(check.name)
             if answer is None or answer.state == "unknown":
@@ -69,6 +79,9 @@ class Checks:
             if answer.is_good:
                 batch.add("check.ms", float(answer.ms), check.name)
             batch.add("tls.days", answer.facts.get("tls_days"), check.name)
+            for label, number in answer.facts.get("numbers", {}).items():
+                if len(batch.samples) < MAX_NUMBERS + len(self._checks) * 3:
+                    batch.add("check.number", float(number), f"{check.name}/{label}")
         days = [a.facts["tls_days"] for a in self.answers.values() if "tls_days" in a.facts]
         batch.add("tls.days", min(days, default=None))
         return batch.samples
@@ -84,13 +97,23 @@ class Checks:
         for check in self._checks:
             if check.name in self._errands or mono_ms < self._due_ms.get(check.name, mono_ms):
                 continue
-            if len(self._errands) >= MAX_AT_ONCE:
+            hung = sum(1 for name in self._errands if self.answers.get(name, _NOT_ASKED).state == "hung")
+            if len(self._errands) - hung >= MAX_AT_ONCE or hung >= MAX_HUNG:
                 break
             first = check.name not in self._due_ms
             # Spread, so that checks of one interval do not all fall into one sweep for ever.
             spread = random.uniform(0.7, 1.0) if first else 1.0
             self._due_ms[check.name] = mono_ms + int(check.interval_s * 1000 * spread)
+            self._begun_ms[check.name] = mono_ms
             self._errands[check.name] = Errand(f"check {check.name}", self._call(check))
+
+    def _mark_hung(self, mono_ms: int) -> None:
+        for check in self._checks:
+            late_ms = mono_ms - self._begun_ms.get(check.name, mono_ms)
+            if check.name in self._errands and late_ms > (check.timeout_s + LATE_S) * 1000:
+                self.answers[check.name] = CheckAnswer(
+                    "hung", f"has not come back for {late_ms / 1000:.0f} s", float(late_ms)
+                )
 
     def _call(self, check: CheckSettings) -> Callable[[], CheckAnswer]:
         return lambda: self._run(check, root=self._root, clock=self._clock)

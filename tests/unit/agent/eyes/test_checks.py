@@ -315,12 +315,12 @@ def test_a_check_survives_the_journey_through_json() -> None:
     spec = CheckSettings(name="front", type="http", url="https://shop.example/", status=200)
     assert from_dict({**to_dict(spec), "new_field": 1}) == spec
     with pytest.raises(ValueError, match="no check is of type"):
-        from_dict({"name": "x", "type": "command"})
+        from_dict({"name": "x", "type": "shell"})
 
 
 def test_states_map_to_the_words_of_the_vocabulary() -> None:
-    assert [service_word(s) for s in ("ok", "slow", "loss", "refused", "status", "unknown")] == [
-        "ok", "slow", "slow", "dead", "dead", "unknown",
+    assert [service_word(s) for s in ("ok", "slow", "loss", "warning", "refused", "status", "unknown")] == [
+        "ok", "slow", "slow", "slow", "dead", "dead", "unknown",
     ]  # fmt: skip
 
 
