@@ -12,7 +12,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from typing import Callable, Deque, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import (
+    Callable,
+    Deque,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 from agent.findings import Now, change_of, no_usual
 from agent.history import History
@@ -47,7 +60,17 @@ VITAL_AGE_MS = 180_000
 """A vital older than this is left out: an old number that looks new would be evidence of a lie."""
 PRUNE_EVERY_MS = 600_000
 
-Gather = Callable[[FindingChange, History], Optional[Evidence]]
+
+class Awaited(Protocol):
+    """Evidence that is on its way: the opening waits for it in memory, and all changes behind it with it."""
+
+    @property
+    def is_ready(self) -> bool: ...
+
+    def evidence(self) -> Optional[Evidence]: ...
+
+
+Gather = Callable[[FindingChange, History], Union[Evidence, Awaited, None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +123,8 @@ class AgentCore:
         self._told_usual: Dict[Tuple[str, str], Optional[bool]] = {}
         """(rule, subject) of open findings -> whether they were told as usual."""
         self._held: Deque[FindingChange] = deque()
+        self._awaited: Dict[int, Awaited] = {}
+        """id of a held opening -> its evidence on the way."""
         self._pruned_ms = now.mono_ms
         self._told_lacks: Optional[Dict[str, str]] = None
         self._lacks_in_flight: Optional[Dict[str, str]] = None
@@ -159,10 +184,17 @@ class AgentCore:
             elif sample.signal in TOLD and sample.value is not None:
                 self.told.append(Told(max(0, now.wall_of(sample.at_ms)), sample.signal, sample.value))
 
-    def store_held(self) -> List[FindingChange]:
-        """Try again to write what the disk did not take; the changes that are in the spool now, in order."""
+    def store_held(self, *, is_last: bool = False) -> List[FindingChange]:
+        """Write what the disk did not take, or what waited for its evidence; the changes that are in the spool now, in
+        order. ``is_last``: there will be no later, whatever evidence there is goes along."""
         stored: List[FindingChange] = []
         while self._held:
+            awaited = self._awaited.get(id(self._held[0]))
+            if awaited is not None:
+                if not (awaited.is_ready or is_last):
+                    break
+                del self._awaited[id(self._held[0])]
+                self._held[0] = dataclasses.replace(self._held[0], evidence=awaited.evidence())
             try:
                 numbered = self.spool.append(self._held[0])
             except (SpoolFull, OSError):
@@ -195,7 +227,7 @@ class AgentCore:
     @property
     def held(self) -> int:
         """Changes that wait in memory because the disk took none."""
-        return len(self._held)
+        return 0 if self._held and id(self._held[0]) in self._awaited else len(self._held)
 
     @property
     def has_news(self) -> bool:
@@ -322,7 +354,11 @@ class AgentCore:
     def _with_evidence(self, change: FindingChange) -> FindingChange:
         if change.kind != "opened" or self._gather is None:
             return change
-        return dataclasses.replace(change, evidence=self._gather(change, self.history))
+        found = self._gather(change, self.history)
+        if found is None or isinstance(found, Evidence):
+            return dataclasses.replace(change, evidence=found)
+        self._awaited[id(change)] = found
+        return change
 
     def _hold(self, change: FindingChange) -> None:
         if len(self._held) >= MAX_HELD:
@@ -331,7 +367,7 @@ class AgentCore:
                     del self._held[i]
                     break
             else:
-                self._held.popleft()
+                self._awaited.pop(id(self._held.popleft()), None)
             self.held_dropped += 1
         self._held.append(change)
 

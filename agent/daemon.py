@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 from typing import Any, List, Optional
 
-from agent.core import AgentCore, Identity, Status
+from agent.core import AgentCore, Awaited, Identity, Status
 from agent.findings import Now
 from agent.forensics import Accounts
 from agent.given import Given, GivenFault
@@ -33,7 +33,7 @@ from agent.spool import Spool
 from agent.status import snapshot
 from agent.sweeps import Sweeps
 from agent.usual import UsualHours
-from agent.wire import Evidence, FindingChange, Reply, to_json
+from agent.wire import FindingChange, Reply, to_json
 from config.clock import Clock
 from config.log import fields
 from config.notify import notify, watchdog_interval_s
@@ -103,6 +103,7 @@ class Daemon:
         self._woke_ms = now.mono_ms
         self._wait_ms = 0
         self._born_ms = now.mono_ms
+        self._trial_ms = now.mono_ms
         self._is_greeted = False
         self._fed_ms = 0
         self._own_ms = 0
@@ -144,6 +145,7 @@ class Daemon:
         self.sweeps.start_due(now.mono_ms)
         self._take_sweeps(now)
         self._take_outcomes(now)
+        self._end_trial(now)
         self._take_own(now)
         self._send_if_due(now)
         self._feed(now)
@@ -233,6 +235,7 @@ class Daemon:
             self.sweeps.hurry(now.mono_ms)
 
     def _take_sweeps(self, now: Now) -> None:
+        self._tell(self.core.store_held())
         for sweep in self.sweeps.brought():
             if not sweep.is_failed:
                 accounts = self.accounts.of(sweep.samples, now.wall_ms, now.mono_ms)
@@ -288,6 +291,7 @@ class Daemon:
                 if self.last_error:
                     LOG.info("the collector answers again")
                 self.last_reply_ms, self.last_error, self.rtt_ms = now.mono_ms, "", outcome.took_ms
+                self._prove()
                 self._take_reply(outcome.reply, outcome.stream, now)
             elif isinstance(outcome, Failed):
                 self.cadence.failed(now.mono_ms, outcome.retry_after_s)
@@ -316,7 +320,28 @@ class Daemon:
                 self.given.refuse(reply.settings_version, str(fault))
                 return
             self._put_in_force(given, now)
+            self._trial_ms = now.mono_ms
+            # The report that proves them leaves at once, whatever the interval is.
+            self.cadence.hurry(now.mono_ms)
             LOG.info("settings from the collector are in force %s", fields(version=reply.settings_version))
+
+    def _prove(self) -> None:
+        """A report was answered: settings on trial stay."""
+        if self.given.is_on_trial:
+            try:
+                self.given.proved()
+            except GivenFault as fault:
+                LOG.warning("settings that stay could not be noted %s", fields(why=fault))
+
+    def _end_trial(self, now: Now) -> None:
+        """Settings under which no report was answered in time are taken back."""
+        limit_ms = self.given.settings.remote.trial * 1000
+        if not self.given.is_on_trial or now.mono_ms - self._trial_ms < limit_ms:
+            return
+        version = self.given.version
+        why = f"taken back: no report was answered within {limit_ms / 1000:g} s under them"
+        LOG.error("settings from the collector are taken back %s", fields(version=version))
+        self._put_in_force(self.given.taken_back(why), now)
 
     def _put_in_force(self, given: Given, now: Now) -> None:
         old, self.given = self.given, given
@@ -381,15 +406,13 @@ class Daemon:
             self._fed_ms = now.mono_ms
             notify("WATCHDOG=1")
 
-    def _gather(self, change: FindingChange, history: History) -> Optional[Evidence]:
-        try:
-            from agent.evidence import gather
+    def _gather(self, change: FindingChange, history: History) -> Awaited:
+        from agent.gathering import Gathering
 
-            words = self.notes.last_words if "boot.wtmp_shutdown" in change.facts else []
-            return gather(change, history, self.given.settings, self._root, words=words)
-        except Exception:  # loop boundary: a finding without evidence is worth more than no finding
-            LOG.exception("no evidence could be gathered rule=%s", change.rule)
-            return None
+        words = self.notes.last_words if "boot.wtmp_shutdown" in change.facts else []
+        return Gathering(
+            change, history, self.given.settings, self._root, self.clock, self.wake.set, words=tuple(words)
+        )
 
     def _make_sender(self, settings: AgentSettings) -> Optional[Sender]:
         if not settings.collector.url:

@@ -92,16 +92,40 @@ def gather(
     words: Sequence[Dict[str, Any]] = (),
     ask: Optional[Ask] = None,
 ) -> Evidence:
-    """The evidence for a finding that opens now; each part that cannot be read is left out and named in the notes.
+    """The evidence for a finding that opens now, all of it at once; the daemon takes it in parts (agent.gathering).
 
     ``words`` are log lines that belong to this finding alone: the last ones of the boot before.
     """
     clock = clock or SystemClock()
+    return joined(
+        read_machine(change, settings, root, clock=clock, pause=pause, ask=ask),
+        remembered(change, history, clock, words),
+    )
+
+
+def remembered(
+    change: FindingChange, history: Series, clock: Clock, words: Sequence[Dict[str, Any]] = ()
+) -> Evidence:
+    """The part that stands in our own memory: series, and lines of programs' logs. Touches nothing else."""
+    log = [*words, *program_lines(history, clock)]
+    return Evidence(log=log, series=related_series(change, history, clock))
+
+
+def read_machine(
+    change: FindingChange,
+    settings: AgentSettings,
+    root: Path = Path("/"),
+    *,
+    clock: Clock,
+    pause: Optional[Callable[[float], None]] = None,
+    ask: Optional[Ask] = None,
+) -> Evidence:
+    """The part that is read now; each reading that fails is left out and named in the notes. Takes up to two seconds."""
     begun = perf_seconds()
-    glance = _glance(root, clock, pause or _pause)
+    with _one_look:
+        glance = _glance(root, clock, pause or _pause)
     notes = dict(glance.notes)
-    log = [*words, *glance.log]
-    log += program_lines(history, clock)
+    log = list(glance.log)
     unit = unit_of(change, settings)
     if unit:
         log += unit_lines(unit, notes)
@@ -110,9 +134,13 @@ def gather(
     top = [dict(row) for row in glance.top]
     if change.family in ("io", "fs", "fs_space", "memory"):
         add_io(top, root, notes, ask)
-    series = related_series(change, history, clock)
     notes["gathered_in_ms"] = round((perf_seconds() - begun) * 1000)
-    return fit(Evidence(top, log, series, notes))
+    return Evidence(top, log, {}, notes)
+
+
+def joined(machine: Evidence, memory: Evidence) -> Evidence:
+    """Both parts as one, within the bound."""
+    return fit(Evidence(machine.top, [*memory.log, *machine.log], memory.series, machine.notes))
 
 
 class _Glance(NamedTuple):
@@ -126,6 +154,8 @@ class _Glance(NamedTuple):
 
 
 _last: List[_Glance] = []
+_one_look = threading.Lock()
+"""Findings of one moment are gathered in threads of their own: the second waits for the first one's look."""
 
 
 def _glance(root: Path, clock: Clock, pause: Callable[[float], None]) -> _Glance:

@@ -69,7 +69,7 @@ IMPURE_LIBRARIES = {
 # One broad `except` per loop boundary: log with traceback, count, push that row forward, go on.
 # A handler that ends in a bare `raise` only cleans up, and needs no place here.
 LOOP_BOUNDARIES = {
-    "agent/daemon.py:_gather": "a finding without evidence is worth more than no finding",
+    "agent/gathering.py:_go": "a finding without evidence is worth more than no finding",
     "agent/samplers/base.py:_go": "an errand's error is raised where its answer is taken",
     "agent/sweeps.py:_sweep": "one sampler's bug must not end the others",
     "collector/chores.py:run_due": "one chore's fault must not stop the others",

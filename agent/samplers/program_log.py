@@ -15,7 +15,6 @@ from agent.samplers.base import Batch, Errand, why
 from agent.samplers.tail import Tails
 from agent.signals.log_lines import ProgramLine, argues, parse_syslog
 from agent.signals.parsers.logs import parse_cursor
-from agent.signals.redact import redact
 from agent.signals.sample import Sample
 
 FILES = ("var/log/messages", "var/log/syslog")
@@ -97,6 +96,8 @@ class ProgramLog:
 
 
 def _text(line: ProgramLine) -> str:
+    from agent.signals.redact import redact  # its expressions cost memory that most days nobody needs
+
     return redact(f"{line.program}: {line.text}")
 
 

@@ -24,8 +24,8 @@ from agent.samplers.base import Batch, read_or_none
 from agent.signals.sample import Sample
 from config.clock import perf_seconds
 
-STEPS = 20_000
-"""About a millisecond and a half of plain arithmetic: no memory, no disk, no other thread is in it."""
+STEPS = 10_000
+"""Half a millisecond to a millisecond of plain arithmetic: no memory, no disk, no other thread is in it."""
 RUNS = 6
 """Runs that make a score: a minute at the default period."""
 HOUR_MS = 3_600_000

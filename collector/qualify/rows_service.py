@@ -26,7 +26,7 @@ def _unit_failed(case: Case) -> Params | None:
 
 def _sshd_down(case: Case) -> Params | None:
     """The way in for engineers is gone, and nothing else: its own cause, since repairing it needs a console."""
-    down = [h.subject for h in case.held() if h.family in ("unit", "process", "file", "command") and _SSHD.search(h.subject)]
+    down = [h.subject for h in case.held() if h.family in ("unit", "process") and _SSHD.search(h.subject)]
     return holds(bool(down), part=", ".join(sorted(set(down))))
 
 
@@ -143,7 +143,7 @@ def _starved_by(family: str):
 
 
 def _unit_is_down(case: Case) -> bool:
-    return any(h.family in ("unit", "process", "file", "command") for h in case.held())
+    return any(h.family in ("unit", "process") for h in case.held())
 
 
 def _certificate(case: Case) -> Params | None:
