@@ -85,7 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from config import log
     from config.clock import SystemClock
 
-    given = Given.from_file(arguments.config)
+    given = Given.from_file(arguments.config, is_start=True)
     log.set_up(given.settings.log_level)
     try:
         with single_instance(given.settings.state_dir):

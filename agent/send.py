@@ -85,6 +85,11 @@ class Cadence:
         self._is_under_way = True
         self._due_ms = now_ms + int(self.interval_s * 1000)
 
+    def hurry(self, now_ms: int) -> None:
+        """The next report at once, unless one is under way or failures say to wait."""
+        if self.failures == 0:
+            self._due_ms = min(self._due_ms, now_ms)
+
     def answered(self) -> None:
         """It was taken."""
         self._is_under_way = False

@@ -1,8 +1,8 @@
 """The agent's section of the settings: one YAML file, every field typed, bounded and documented.
 
 Shipped defaults are the dataclass defaults; ``config/shipped/agent.yaml`` says the same in words for a person.
-What the collector may change while we run is a small part (``RemoteSettings``): thresholds, never a command,
-and never beyond the rules that the local file lets go (``remote.may_change``).
+What the collector may change while we run is a small part (``RemoteSettings``): thresholds and checks, of commands only
+the name, and never beyond what the local file lets go (``remote``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 from urllib.parse import urlsplit
 
-from agent.checks.spec import CheckSettings
+from agent.checks.spec import TYPES, CheckSettings
 from agent.samplers.filesystems import MountSettings
 from agent.samplers.ladder import LadderSettings
 from agent.signals.rules import RuleChange
@@ -106,6 +106,23 @@ class RemoteLimits:
 
     may_change: List[str] = setting(
         ["*"], help="rules (names or globs) whose thresholds the collector may set", max=100
+    )
+    may_disable: List[str] = setting(
+        ["*"], help="rules (names or globs) that the collector may switch off", max=100
+    )
+    may_check: List[str] = setting(
+        list(TYPES),
+        help="types of checks that the collector may add; of commands it names entries of root's folder",
+        max=len(TYPES),
+    )
+    min_check_interval: Duration = setting(
+        5.0, help="a check from the collector may not run more often", min=1, max=86_400
+    )
+    trial: Duration = setting(
+        120.0,
+        help="new settings under which no report is answered for so long are taken back",
+        min=1,
+        max=3600,
     )
     min_interval: Duration = setting(
         1.0, help="shortest heartbeat interval the collector may ask for", min=0.2, max=3600
