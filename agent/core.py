@@ -32,7 +32,7 @@ from agent.history import History
 from agent.outgoing import Outgoing
 from agent.signals.engine import RuleEngine, RuleEvent
 from agent.signals.rules import Rule
-from agent.signals.sample import Sample
+from agent.signals.sample import Sample, plain
 from agent.spool import Spool, SpoolFull
 from agent.usual import UsualHours
 from agent.wire import (
@@ -136,7 +136,7 @@ class AgentCore:
 
     def take(self, samples: Iterable[Sample], now: Now, source: str = "") -> List[FindingChange]:
         """One sweep of one producer: record, judge, and put what changed into the spool. Returns what is in it now."""
-        sound = [sample for sample in samples if _is_sound(sample)]
+        sound = [plain(sample) for sample in samples if _is_sound(sample)]
         self.history.record(sound)
         self._take_acts(sound, now)
         if now.mono_ms - self._pruned_ms >= PRUNE_EVERY_MS:

@@ -21,7 +21,7 @@ from agent.samplers.registry import make_samplers
 from agent.signals.catalogue import BY_NAME, UNITS
 from agent.signals.parsers.error import ParseError
 from agent.signals.rules import Level, Rule
-from agent.signals.sample import Sample
+from agent.signals.sample import Sample, plain
 from agent.texts import TEXTS, say, say_lack, say_number
 from agent.wire import Value
 from config.clock import Clock, SystemClock
@@ -119,7 +119,7 @@ def _sweep(sampler: Sampler, clock: Clock, failed: Dict[str, str]) -> List[Sampl
         failed[sampler.name] = "did not answer in time"
         return []
     try:
-        return errand.answer()
+        return [plain(sample) for sample in errand.answer()]
     except (OSError, ParseError) as error:
         failed[sampler.name] = why(error)
         return []

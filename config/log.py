@@ -14,7 +14,9 @@ class _LineFormatter(logging.Formatter):
     """Keeps an event on one line: a traceback's newlines become `` | ``, so that no reader loses half of it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).replace("\n", " | ")
+        line = super().format(record).replace("\n", " | ")
+        # Names in it come from others: an escape sequence must not reach the terminal of whoever reads the log.
+        return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
 
 
 def set_up(level: str = "INFO") -> None:
