@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         "check-config", "Read settings and rules, list every fault, change nothing.", _check_config
     )
     check.add_argument("--json", action="store_true", help="print JSON for a program")
+    check.add_argument(
+        "--show", action="store_true", help="list the checks that run here, those found by themselves too"
+    )
     status = command(
         "status", "Print how the running agent is: collector, spool, findings, samplers.", _status
     )
@@ -113,13 +116,46 @@ def _check_config(arguments: argparse.Namespace) -> int:
     faults, summary = check_files(arguments.config)
     if faults:
         raise ConfigError(faults)
+    shown = _shown_checks(arguments.config) if arguments.show else []
     if arguments.json:
-        print(json.dumps({"faults": [], **summary}))
-    else:
-        print(
-            f"well: {summary['rules']} rules, {summary['checks']} checks, collector {summary['collector'] or 'none'}"
-        )
+        print(json.dumps({"faults": [], **summary, **({"shown": shown} if arguments.show else {})}))
+        return 0
+    print(
+        f"well: {summary['rules']} rules, {summary['checks']} checks, collector {summary['collector'] or 'none'}"
+    )
+    for check in shown:
+        print(f"  {check['name']:28} {check['type']:8} {check['asks']:44} {check['origin']}")
+    if arguments.show and not shown:
+        print("  no check runs here: none is set, and no usual service was found")
     return 0
+
+
+def _shown_checks(path: Optional[Path]) -> List[Dict[str, str]]:
+    """Name, type, what it asks, and where it comes from, of every check that would run."""
+    from agent.given import Given
+    from agent.preset import Finder, look
+
+    settings = Given.from_file(path).settings
+    finder = Finder(settings.preset)
+    checks = finder.checks(settings.checks) if settings.preset.enabled else settings.checks
+    local = {check.name for check in settings.checks}
+    shown = [
+        {
+            "name": check.name,
+            "type": check.type,
+            "asks": check.url or check.unit or check.process or check.path or check.command or check.query
+            or (f"{check.host}:{check.port}" if check.host else f"port {check.port}"),
+            "origin": "settings" if check.name in local else "found here",
+        }
+        for check in checks
+    ]  # fmt: skip
+    if settings.preset.enabled:
+        shown += [
+            {"name": one.name, "type": "-", "asks": "", "origin": "installed, not switched on: not watched"}
+            for one in look()
+            if one.is_off
+        ]
+    return shown
 
 
 def _print_faults(error: ConfigError, *, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from typing import Any, List, Optional
 from agent.core import AgentCore, Awaited, Identity, Status
 from agent.findings import Now
 from agent.forensics import Accounts
-from agent.given import Given, GivenFault
+from agent.given import Given, GivenFault, version
 from agent.history import History
 from agent.host import boot_id, is_host_stopping, is_rolling_out, own_address
 from agent.lookout import Lookout
@@ -72,7 +72,7 @@ class Daemon:
         self.usual = UsualHours.open(settings.state_dir)
         now = self.now()
         identity = Identity(
-            _version(), boot_id(root), secrets.token_hex(8), own_address(settings.collector.url)
+            version(), boot_id(root), secrets.token_hex(8), own_address(settings.collector.url)
         )
         self.core = AgentCore(
             self.spool,
@@ -127,7 +127,7 @@ class Daemon:
         self._start_page()
         LOG.info(
             "the agent runs %s",
-            fields(version=_version(), stream=self.spool.stream, rules=len(self.given.rules)),
+            fields(version=version(), stream=self.spool.stream, rules=len(self.given.rules)),
         )
         notify("READY=1\nSTATUS=watching")
         while not self._stop_signal:
@@ -338,9 +338,9 @@ class Daemon:
         limit_ms = self.given.settings.remote.trial * 1000
         if not self.given.is_on_trial or now.mono_ms - self._trial_ms < limit_ms:
             return
-        version = self.given.version
+        refused = self.given.version
         why = f"taken back: no report was answered within {limit_ms / 1000:g} s under them"
-        LOG.error("settings from the collector are taken back %s", fields(version=version))
+        LOG.error("settings from the collector are taken back %s", fields(version=refused))
         self._put_in_force(self.given.taken_back(why), now)
 
     def _put_in_force(self, given: Given, now: Now) -> None:
@@ -455,10 +455,12 @@ class Daemon:
 
 def _sampled(settings: AgentSettings) -> Any:
     """The part of the settings that the samplers are made of."""
-    return settings.checks, settings.mounts, settings.without, settings.period, settings.deadline
-
-
-def _version() -> str:
-    from agent.given import version
-
-    return version()
+    return (
+        settings.checks,
+        settings.preset,
+        settings.ladder,
+        settings.mounts,
+        settings.without,
+        settings.period,
+        settings.deadline,
+    )

@@ -14,6 +14,7 @@ from typing import Dict, List, Optional, Tuple
 from urllib.parse import urlsplit
 
 from agent.checks.spec import TYPES, CheckSettings
+from agent.preset import PresetSettings
 from agent.samplers.filesystems import MountSettings
 from agent.samplers.ladder import LadderSettings
 from agent.signals.rules import RuleChange
@@ -187,6 +188,7 @@ class AgentSettings:
     checks: List[CheckSettings] = setting(
         [], help="checks of this server: process, unit, tcp, http, ...", max=200
     )
+    preset: PresetSettings = setting(PresetSettings, help="checks of the usual services, found by themselves")
     mounts: MountSettings = setting(MountSettings, help="which file systems are watched")
     ladder: LadderSettings = setting(LadderSettings, help="anchors and resolvers that are asked")
     without: List[str] = setting([], help="samplers that must not run, by name", max=50)

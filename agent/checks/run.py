@@ -64,6 +64,10 @@ def _dispatch(spec: CheckSettings, timeout_s: float, root: Path, clock: Optional
         from agent.checks import files
 
         return files.run(spec, timeout_s, root, clock)
+    if spec.type == "listen":
+        from agent.checks import listening
+
+        return listening.run(spec, timeout_s)
     if spec.type == "command":
         from agent.checks import commands
 

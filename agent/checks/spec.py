@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 from config.loader import Duration, setting
 
-TYPES = ("tcp", "http", "unit", "process", "ssh", "icmp", "dns", "file", "command")
+TYPES = ("tcp", "http", "unit", "process", "ssh", "icmp", "dns", "file", "command", "listen")
 RECORDS = ("A", "AAAA", "CNAME", "MX", "NS", "TXT")
 
 UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]{0,254}")
@@ -30,6 +30,7 @@ _NEEDS = {
     "dns": ("query",),
     "file": ("path",),
     "command": ("command",),
+    "listen": ("port",),
 }
 
 
@@ -45,11 +46,13 @@ class CheckSettings:
     type: str = setting(help="what to do", choices=TYPES)
     host: str = setting(
         "",
-        help="tcp, ssh, icmp: address or name; dns: the server to ask, else those of resolv.conf",
+        help="tcp, ssh, icmp: address or name; dns: the server to ask, else those of resolv.conf; listen: own address",
         pattern=r"[^\s\x00-\x1f]{0,253}",
         example="127.0.0.1",
     )
-    port: int = setting(0, help="tcp, ssh, dns: port (ssh: 22, dns: 53 when absent)", min=0, max=65535)
+    port: int = setting(
+        0, help="tcp, ssh, dns, listen: port (ssh: 22, dns: 53 when absent)", min=0, max=65535
+    )
     url: str = setting("", help="http: address that begins with http:// or https://", max=2000)
     status: int = setting(0, help="http: status that is good; 0 = any below 400", min=0, max=599)
     text: str = setting(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional
 
+from agent.preset import Finder
 from agent.samplers import platform
 from agent.samplers.base import LoopNotes, Rungs, Sampler
 from agent.samplers.controller import Controller
@@ -70,6 +71,7 @@ def make_samplers(
     ]
     if notes is not None:
         every += [DiskProbe(settings.state_dir), Spin(settings.state_dir, root)]
-    if settings.checks:
-        every.append(Checks(settings.checks, root))
+    finder = Finder(settings.preset, root) if settings.preset.enabled else None
+    if settings.checks or finder:
+        every.append(Checks(settings.checks, root, find=finder.checks if finder else None))
     return [sampler for sampler in every if sampler.name not in settings.without]

@@ -17,6 +17,7 @@ MAX_AT_ONCE = 8
 """Checks under way together; the others wait for the next sweep."""
 MAX_HUNG = 16
 """Checks that do not come back may hold so many threads; past it none is begun that could hang as they do."""
+FIND_EVERY_MS = 600_000
 LATE_S = 2.0
 """A check keeps its own time-out; one that is so much later hangs in the kernel and never will."""
 MAX_NUMBERS = 300
@@ -45,7 +46,11 @@ class Checks:
         clock: Optional[Clock] = None,
         run: Callable[..., CheckAnswer] = run_check,
         first_wait_s: float = FIRST_WAIT_S,
+        find: Optional[Callable[[Sequence[CheckSettings]], List[CheckSettings]]] = None,
     ) -> None:
+        self._local = list(checks)
+        self._find = find
+        self._found_ms: Optional[int] = None
         self._checks = list(checks)
         self._root = root
         self._clock = clock
@@ -66,11 +71,13 @@ class Checks:
     def sweep(self, mono_ms: int) -> List[Sample]:
         batch = Batch(mono_ms, {})
         is_first = not self.answers
+        self._look_again(mono_ms)
         self._start(mono_ms)
         if is_first:
             self.settle(self._first_wait_s)
         self._collect()
         self._mark_hung(mono_ms)
+        self._look_again(mono_ms)
         for check in self._checks:
             answer = self.answers.get(check.name)
             if answer is None or answer.state == "unknown":
@@ -85,6 +92,21 @@ class Checks:
         days = [a.facts["tls_days"] for a in self.answers.values() if "tls_days" in a.facts]
         batch.add("tls.days", min(days, default=None))
         return batch.samples
+
+    def _look_again(self, mono_ms: int) -> None:
+        """Which services are here may change; above all where a check of one fails: perhaps it was switched off."""
+        if self._find is None or self._found_ms == mono_ms:
+            return
+        local = {check.name for check in self._local}
+        fails = any(not answer.is_good for name, answer in self.answers.items() if name not in local)
+        if self._found_ms is not None and not fails and mono_ms - self._found_ms < FIND_EVERY_MS:
+            return
+        self._found_ms = mono_ms
+        self._checks = self._find(self._local)
+        names = {check.name for check in self._checks}
+        for gone in [name for name in self.answers if name not in names]:
+            del self.answers[gone]
+            self._due_ms.pop(gone, None)
 
     def settle(self, seconds: float) -> None:
         """Wait until the checks under way have answered, at most so long in all; ``once`` asks for it."""
@@ -122,4 +144,5 @@ class Checks:
         for name, errand in list(self._errands.items()):
             if errand.is_done:
                 del self._errands[name]
-                self.answers[name] = errand.answer()
+                if any(check.name == name for check in self._checks):
+                    self.answers[name] = errand.answer()

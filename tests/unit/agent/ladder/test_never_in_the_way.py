@@ -76,8 +76,8 @@ def test_what_hangs_is_a_finding_and_neither_heartbeat_nor_threads_notice(stage:
             f"  - {{name: backups, type: file, path: '{mount}/*.gz', interval_s: 2, timeout_s: 1}}\n"
             f"  - {{name: plugin, type: command, command: {name}, interval_s: 2, timeout_s: 1}}\n"
             f"  - {{name: asleep, type: command, command: {name}-asleep, interval_s: 2, timeout_s: 1}}\n"
-            f"  - {{name: names, type: dns, host: 127.0.0.1, port: {silent.port}, query: x.example, interval_s: 2, timeout_s: 1}}\n"
-            + text[text.index("rules: {fs_hung") :]
+            f"  - {{name: names, type: dns, host: 127.0.0.1, port: {silent.port}, query: x.example, "
+            "interval_s: 2, timeout_s: 1}\n" + text[text.index("rules: {fs_hung") :]
         )
         (tmp_path / "agent.yaml").write_text(text)
         pid = stage.begin(mount)
