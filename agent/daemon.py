@@ -23,7 +23,7 @@ from agent.given import Given, GivenFault, version
 from agent.history import History
 from agent.host import boot_id, is_host_stopping, is_rolling_out, own_address
 from agent.lookout import Lookout
-from agent.page import JSON, TEXT, Page, file_listener, tcp_listener
+from agent.page import JSON, TEXT, Page, open_page
 from agent.samplers.base import LoopNotes
 from agent.samplers.registry import make_samplers
 from agent.send import Answered, Cadence, Failed, Link, Sender, read_token
@@ -124,7 +124,8 @@ class Daemon:
         if self.sender is not None:
             self.sender.start()
         self.lookout.follow(self.given.settings)
-        self._start_page()
+        metrics = self.given.settings.metrics
+        self.page = open_page(self.given.settings.state_dir, metrics.listen, metrics.max_connections)
         LOG.info(
             "the agent runs %s",
             fields(version=version(), stream=self.spool.stream, rules=len(self.given.rules)),
@@ -419,24 +420,6 @@ class Daemon:
             LOG.warning("no collector is set: findings are judged, kept and shown, but reported to nobody")
             return None
         return Sender(Link(settings.collector, read_token(settings.collector)), self.wake.set)
-
-    def _start_page(self) -> None:
-        settings = self.given.settings
-        listeners = []
-        try:
-            listeners.append(file_listener(settings.state_dir))
-        except OSError as error:
-            LOG.warning("`status` will find no socket %s", fields(error=error))
-        if settings.metrics.listen:
-            host, _, port = settings.metrics.listen.rpartition(":")
-            try:
-                listeners.append(tcp_listener(host.strip("[]"), int(port)))
-            except (OSError, OverflowError) as error:
-                LOG.error(
-                    "the metrics page cannot be served %s",
-                    fields(listen=settings.metrics.listen, error=error),
-                )
-        self.page = Page(listeners, settings.metrics.max_connections)
 
     def _show(self, now: Now) -> None:
         """Render the pages, once a sweep: the next scrape is a write of ready bytes."""

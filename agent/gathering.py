@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from agent.settings import AgentSettings
 
 LOG = logging.getLogger("agent.gathering")
-LIMIT_S = 2.0
-"""How long a finding waits for its evidence: what a journal and two looks at the processes take, and no more."""
+LIMIT_S = 4.0
+"""How long a finding waits for its evidence at most: two looks at the processes, a journal, and the root-only reader."""
 UNDER_WAY = 4
 
 _alive: List[Gathering] = []

@@ -8,6 +8,7 @@ served on a socket file in the state folder, so that `status` works where no por
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import selectors
 import socket
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Set
 
 from config.clock import perf_seconds
+from config.log import fields
+
+LOG = logging.getLogger("agent.page")
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 JSON = "application/json"
@@ -139,6 +143,23 @@ class Page:
         if answer is None:
             return _answer(b"the metrics are at /metrics\n", "404 Not Found", TEXT)
         return answer if words[0] == b"GET" else answer[: answer.find(b"\r\n\r\n") + 4]
+
+
+def open_page(folder: Path, listen: str, max_connections: int) -> Page:
+    """The page on its socket file and on ``listen`` ("" = none); a place that cannot be had is said, and is no reason to
+    stop."""
+    opened = []
+    try:
+        opened.append(file_listener(folder))
+    except OSError as error:
+        LOG.warning("`status` will find no socket %s", fields(error=error))
+    if listen:
+        host, _, port = listen.rpartition(":")
+        try:
+            opened.append(tcp_listener(host.strip("[]"), int(port)))
+        except (OSError, OverflowError) as error:
+            LOG.error("the metrics page cannot be served %s", fields(listen=listen, error=error))
+    return Page(opened, max_connections)
 
 
 def tcp_listener(host: str, port: int) -> socket.socket:

@@ -27,7 +27,7 @@ MAX_UNITS_A_SERVICE = 10
 MAIN_PORTS = 2
 
 
-class Service(NamedTuple):
+class Stacked(NamedTuple):
     """One service of the stack, under the names that distributions give it."""
 
     name: str
@@ -36,16 +36,16 @@ class Service(NamedTuple):
     ports: Tuple[int, ...]
 
 
-SERVICES: Tuple[Service, ...] = (
-    Service("nginx", ("nginx.service",), (80, 443)),
-    Service("httpd", ("httpd.service", "apache2.service", "httpd24-httpd.service"), (80, 443, 8080, 8443)),
-    Service("php-fpm", ("php-fpm.service", "php*-php-fpm.service", "php*-fpm.service"), (9000,)),
-    Service("mysql", ("mysqld.service", "mariadb.service", "mysql.service", "mysqld@*.service"), (3306,)),
-    Service("redis", ("redis.service", "redis-server.service", "valkey.service", "redis@*.service"), (6379,)),
-    Service("memcached", ("memcached.service",), (11211,)),
-    Service("cron", ("crond.service", "cron.service"), ()),
-    Service("postfix", ("postfix.service",), (25,)),
-    Service("sshd", ("sshd.service", "ssh.service"), (22,)),
+SERVICES: Tuple[Stacked, ...] = (
+    Stacked("nginx", ("nginx.service",), (80, 443)),
+    Stacked("httpd", ("httpd.service", "apache2.service", "httpd24-httpd.service"), (80, 443, 8080, 8443)),
+    Stacked("php-fpm", ("php-fpm.service", "php*-php-fpm.service", "php*-fpm.service"), (9000,)),
+    Stacked("mysql", ("mysqld.service", "mariadb.service", "mysql.service", "mysqld@*.service"), (3306,)),
+    Stacked("redis", ("redis.service", "redis-server.service", "valkey.service", "redis@*.service"), (6379,)),
+    Stacked("memcached", ("memcached.service",), (11211,)),
+    Stacked("cron", ("crond.service", "cron.service"), ()),
+    Stacked("postfix", ("postfix.service",), (25,)),
+    Stacked("sshd", ("sshd.service", "ssh.service"), (22,)),
 )
 
 
@@ -105,7 +105,7 @@ def look(root: Path = Path("/"), ask: Callable[[], List[Listener]] = listeners) 
     ]
 
 
-def _owner(port: int, here: Sequence[Tuple[Service, List[str]]]) -> Optional[Service]:
+def _owner(port: int, here: Sequence[Tuple[Stacked, List[str]]]) -> Optional[Stacked]:
     """Whose port it is: of two web servers the first that is switched on; of two that are both off nobody knows."""
     wants = [(service, on) for service, on in here if port in service.ports]
     on = [service for service, units in wants if units]
