@@ -84,7 +84,7 @@ LOOP_BOUNDARIES = {
     "collector/store/writer.py:settle": "a hook's bug must not leave the asker waiting for ever",
     "collector/store/writer.py:_commit_group": "a failed COMMIT is every asker's answer",
     "collector/store/engine.py:submit": "the asker gets the error through its future",
-    "collector/tick/qualify.py:_survives": "one odd problem must not keep every other from its ticket",
+    "collector/tick/judging.py:survives": "one odd problem must not keep every other from its ticket",
     "collector/web/app.py:_pulse_forever": "the pulse of live pages begins again",
     "collector/workers.py:_run": "a broken row must not end the hand",
     "collector/workers.py:_deliver": "a channel's bug makes one row wait, the others go on",

@@ -35,6 +35,13 @@ class FactView:
     usual: float | None = None
     as_usual: bool | None = None
     """Whether this hour reaches the value as a rule, by the server's own weekly profile; None where it does not know."""
+    first: Any = None
+    """What it was when the finding opened, where ``now`` has changed since."""
+
+    @property
+    def at_open(self) -> Any:
+        """What it was when the finding opened."""
+        return self.now if self.first is None else self.first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +143,28 @@ class Case:
         return tuple(
             s for s in self.seen if s.signal == signal and began - before_ms <= s.at_ms <= began + after_ms
         )
+
+    def words_of_provider(self, before_ms: int, after_ms: int) -> tuple[str, ...]:
+        """What the provider's log says of this host around the beginning of the fault, oldest first."""
+        said = self.happened("prov.event", before_ms, after_ms)
+        return tuple(str(s.value) for s in said if s.host_id == self.host.id)
+
+    def provider_status(self) -> str:
+        """The provider's own word on itself now, "" where nobody reads it."""
+        provider = self.host.place("provider")
+        said = [s for s in self.seen if s.signal == "prov.status" and s.host_id in (provider, self.host.id)]
+        return str(said[-1].value) if said else ""
+
+    def seen_as(self, signal: str, words: frozenset[str]) -> tuple[str, ...]:
+        """The vantages (ours is ``collector``) from which the signal stands at one of these words, by name."""
+        found = {vantage for vantage, word in self.seen_now(signal).items() if word in words}
+        if self.value(signal) in words:
+            found.add("")
+        return tuple(sorted(vantage or "collector" for vantage in found))
+
+    def done_by_operator(self, matches: Callable[[str], object]) -> str:
+        """The first act of an operator on record just before the beginning that matches, or ""."""
+        return next((act for act in self.ops if matches(act)), "")
 
     def held(self) -> Iterator[Held]:
         """The judged finding, then the others of the host."""
@@ -251,5 +280,7 @@ def fact_from(raw: Any) -> FactView:
     if isinstance(raw, Mapping):
         known = raw.get("as_usual")
         as_usual = known if isinstance(known, bool) else None
-        return FactView(raw.get("now"), raw.get("before"), as_number(raw.get("usual")), as_usual)
+        return FactView(
+            raw.get("now"), raw.get("before"), as_number(raw.get("usual")), as_usual, raw.get("first")
+        )
     return FactView(raw)

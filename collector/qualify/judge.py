@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collector.qualify.case import Case, as_number
+from collector.qualify.case import Case
 from collector.qualify.damping import NOVELTY
 from collector.qualify.row import Row
+from collector.qualify.rows_clock import CLOCK_ROWS
 from collector.qualify.rows_cpu import CPU_ROWS
 from collector.qualify.rows_fs import FS_ROWS
 from collector.qualify.rows_hardware import HARDWARE_ROWS
@@ -29,6 +30,7 @@ ROWS: tuple[Row, ...] = (
     *SILENCE_ROWS,
     *VANTAGE_ROWS,
     *NETWORK_ROWS,
+    *CLOCK_ROWS,
     *HARDWARE_ROWS,
     *SAID_ROWS,
 )
@@ -91,9 +93,6 @@ PATH_GROUP = "path:collector"
 """Scope of trouble on our own way to hosts."""
 
 CERTIFICATE_URGENT_DAYS = 7.0
-SAME_HOUR = 0.6
-"""Share of the last seven days with the same pattern at this hour from which on it is usual."""
-LOAD_FAMILIES = frozenset({"cpu", "io", "network"})
 
 
 def qualify(case: Case, without: frozenset[str] = frozenset()) -> Verdict:
@@ -126,9 +125,14 @@ def qualify(case: Case, without: frozenset[str] = frozenset()) -> Verdict:
 
 
 def _default_cause(case: Case) -> str:
-    """What it most often is. Traffic or anything that fell to where it never was names nobody: it may be a good day."""
+    """What it most often is. Traffic or anything that fell to where it never was names nobody: it may be a good day.
+
+    A machine that went down without a word may have had any reason.
+    """
     outside = case.number(NOVELTY)
     if outside is not None and (case.subject.family == "network" or outside < 0):
+        return "unknown"
+    if case.subject.rule == "unclean_boot":
         return "unknown"
     return DEFAULT_CAUSE.get(case.subject.family, "os.service_failed")
 
@@ -145,18 +149,6 @@ def is_forecast(case: Case, cause: str) -> bool:
     """Whether nothing is broken yet: the contract says whether that is worth a ticket."""
     days = case.number("tls.days")
     return cause == "os.cert_expired" and days is not None and days > CERTIFICATE_URGENT_DAYS
-
-
-def as_usual(case: Case) -> Reason | None:
-    """Why load that comes at this hour almost every day is only noted, while the service does not suffer from it."""
-    if case.subject.family not in LOAD_FAMILIES:
-        return None
-    match = as_number(next(iter(case.seen_now("hist.same_hour_match").values()), None)) or 0.0
-    suffers = any(word in ("slow", "dead") for word in case.seen_now("ext.svc").values())
-    suffers = suffers or any(h.family == "service" for h in case.beside)
-    if match < SAME_HOUR or suffers:
-        return None
-    return Reason("reason.quiet.as_usual", {"days": round(7 * match)})
 
 
 def severity(case: Case, found: Score) -> str:

@@ -30,11 +30,13 @@ class Row:
     source: str
     """Where the rule comes from, e.g. ``signals.md 3.1 C2``."""
     when: Callable[[Case], Params | None]
+    says: str = ""
+    """Id of the row whose sentence it shares: the same thing seen on another platform, where another cause is meant."""
 
     @property
     def key(self) -> str:
         """The text key of its reason."""
-        return f"reason.{self.id}"
+        return f"reason.{self.says or self.id}"
 
 
 def row(
@@ -45,10 +47,11 @@ def row(
     group: str,
     source: str,
     when: Callable[[Case], Params | None],
+    says: str = "",
 ) -> Row:
     """A Row with its families as one string of words."""
     assert group in GROUPS, group
-    return Row(id, frozenset(families.split()), cause, weight, group, source, when)
+    return Row(id, frozenset(families.split()), cause, weight, group, source, when, says)
 
 
 def holds(condition: bool, **params: Any) -> Params | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from collector.qualify.case import Case, HostView
@@ -13,6 +14,9 @@ OWN_HIGH_PCT = 85.0
 LOAD_HIGH = 1.5
 PLAN_TOLERANCE_PCT = 5.0
 SPIN_SLOW = 0.8
+SPIN_VERY_SLOW = 0.6
+STEAL_STALLS_PCT = 30.0
+_STALL = re.compile(r"BUG: soft lockup|hard LOCKUP|rcu_\w+ (?:self-)?detected stall")
 SOFTIRQ_HIGH_PCT = 30.0
 MHZ_LOW_PCT = 80.0
 FORKS_FACTOR = 20.0
@@ -27,6 +31,44 @@ def _slow_spin(case: Case) -> Params | None:
     spin, queue = case.number("cpu.spin_score"), case.number("sched.runq_per_cpu")
     slow = spin is not None and spin < SPIN_SLOW and queue is not None and queue < 1.0
     return holds(slow and not case.host.is_bare_metal, spin=spin, queue=queue)
+
+
+def _spins_slowly(sibling: HostView) -> bool:
+    spin, queue = sibling.vitals.get("cpu.spin_score"), sibling.vitals.get("sched.runq_per_cpu")
+    return spin is not None and spin < SPIN_SLOW and (queue is None or queue < 1.0)
+
+
+def _very_slow_spin(case: Case) -> Params | None:
+    spin = case.number("cpu.spin_score")
+    return _slow_spin(case) if spin is not None and spin < SPIN_VERY_SLOW else None
+
+
+def _sibling_spin(case: Case) -> Params | None:
+    moved = [s.id for s in case.near("node") if case.is_fresh(s) and _spins_slowly(s)]
+    return holds(bool(moved) and _slow_spin(case) is not None, hosts=moved[:5], n=len(moved))
+
+
+def _no_steal(case: Case) -> Params | None:
+    """Where the hypervisor tells what it takes and says that it takes nothing, slowness has another reason."""
+    steal = case.number("cpu.steal_pct")
+    can_show = not case.host.cannot_show("cpu.steal_pct") and case.host.place("virt") in ("kvm", "xen")
+    return holds(can_show and steal is not None and steal < STEAL_LOW_PCT and _slow_spin(case) is not None)
+
+
+def _stall_stolen(case: Case) -> Params | None:
+    """A processor that stood still because it was not given to us (P6)."""
+    stalled = case.has_line(_STALL.search)
+    stolen = case.ran_above("cpu.steal_pct", STEAL_STALLS_PCT)
+    return holds(bool(stalled) and stolen and not case.host.is_bare_metal, line=stalled[:160])
+
+
+def _stall_paused(case: Case) -> Params | None:
+    stalled = case.has_line(_STALL.search)
+    progress = case.number("agent.gap_progress")
+    stood = case.ran_above("clk.offset_step_s", 0.5) or (
+        case.ran_above("agent.gap_s", 0.5) and progress is not None and progress <= 0.3
+    )
+    return holds(bool(stalled) and stood and not case.host.is_bare_metal, line=stalled[:160])
 
 
 def _steals(sibling: HostView) -> float:
@@ -123,11 +165,49 @@ def _starved_agent(case: Case) -> Params | None:
 
 
 CPU_ROWS: Sequence[Row] = (
-    row("cpu.steal", "cpu", "virt.cpu_contention", STRONG, "inside", "signals.md 3.1 C1", _steal),
+    row("cpu.steal", "cpu kernel", "virt.cpu_contention", STRONG, "inside", "signals.md 3.1 C1", _steal),
     row("cpu.spin_slow", "cpu", "virt.cpu_contention", MEDIUM, "clock", "signals.md 3.1 C4", _slow_spin),
     row(
-        "cpu.sibling_steal",
+        "cpu.spin_very_slow",
         "cpu",
+        "virt.cpu_contention",
+        STRONG,
+        "clock",
+        "signals.md 3.1 C4",
+        _very_slow_spin,
+        says="cpu.spin_slow",
+    ),
+    row(
+        "cpu.sibling_spin",
+        "cpu",
+        "virt.cpu_contention",
+        STRONG,
+        "siblings",
+        "signals.md 1 rule 5, 3.1 C4",
+        _sibling_spin,
+    ),
+    row("cpu.no_steal", "cpu", "", -WEAK, "inside", "signals.md 3.1 C4", _no_steal),
+    row(
+        "cpu.stall_stolen",
+        "kernel",
+        "virt.cpu_contention",
+        STRONG + MEDIUM,
+        "kernel",
+        "signals.md 3.4 P6",
+        _stall_stolen,
+    ),
+    row(
+        "cpu.stall_paused",
+        "kernel",
+        "virt.pause",
+        STRONG + MEDIUM,
+        "kernel",
+        "signals.md 3.4 P6",
+        _stall_paused,
+    ),
+    row(
+        "cpu.sibling_steal",
+        "cpu kernel",
         "virt.cpu_contention",
         STRONG,
         "siblings",

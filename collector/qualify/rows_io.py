@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from collector.qualify.case import Case, HostView
-from collector.qualify.row import MEDIUM, STRONG, WEAK, Params, Row, holds, row
+from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, holds, row
 
 AWAIT_SLOW_MS = 20.0
 AWAIT_FACTOR = 3.0
@@ -17,12 +17,49 @@ DEMAND_FACTOR = 2.0
 CAP_TOLERANCE = 0.05
 
 BLOCK_ERROR = re.compile(
-    r"(?:I/O|critical medium|critical target|timeout|protection) error, dev |Buffer I/O error on |"
-    r"nvme nvme\d+: (?:I/O \d+.* timeout|controller is down|Device not ready)|"
+    r"(?:I/O|critical medium|critical target|critical nexus|timeout|protection|device resource) error, dev |"
+    r"Buffer I/O error on |"
+    r"nvme nvme\d+: (?:I/O \d+.* timeout|controller is down|Device not ready|Removing after probe|Abort status)|"
+    r"nvme (?:nvme\d+: )?(?:I/O \d+.* timeout|controller is down)|"
     r"ata\d+(?:\.\d+)?: (?:exception Emask|hard resetting link|failed command)|"
-    r"rejecting I/O to offline device|XFS \([\w-]+\): (?:metadata I/O error|log I/O error)|attempting task abort"
+    r"FAILED Result: hostbyte=|Sense Key : (?:Medium|Hardware) Error|Device offlined - not ready|"
+    r"rejecting I/O to offline device|XFS \([\w-]+\): (?:metadata I/O error|log I/O error)|attempting task abort|"
+    r"(?:vmw_pvscsi|mptscsih?|mptbase|storvsc|hv_storvsc|xen-?blkfront|blkfront).*"
+    r"(?:abort|reset|timeout|timed out|status)"
 )
-"""Kernel lines that say that a block device below the file system failed (signals.md 4: blk_io, nvme, ata_scsi)."""
+"""Kernel lines that say that a block device below the file system failed (signals.md 4: blk_io, nvme, ata_scsi, vscsi_abort)."""
+
+_STACKED = re.compile(r"(?:dev|device|on) (?:dm-|loop|nbd|drbd|rbd\d|md\d)")
+"""Devices that are made of others, on this host: what they say is not yet the disk's word."""
+_NO_SPACE = re.compile(
+    r"critical space allocation error|thin pool .*(?:full|out of data space)|No space left on"
+)
+_HUNG_TASK = re.compile(r"INFO: task .+ blocked (?:on .+ )?for more than \d+ seconds")
+
+
+def device_line(case: Case) -> str:
+    """The first line in which a real (or the hypervisor's) block device says that it failed."""
+    return case.has_line(lambda text: BLOCK_ERROR.search(text) and not _STACKED.search(text))
+
+
+def block_line(case: Case) -> str:
+    """The first line of a failed block device of any kind."""
+    return case.has_line(BLOCK_ERROR.search)
+
+
+def is_own_disk(case: Case) -> bool:
+    """Whether the disks are the machine's own: what fails below its file systems is then hardware, no storage of others."""
+    return case.host.is_bare_metal and case.host.place("storage") in ("", "local")
+
+
+def _on_own_disk(when):
+    """The same evidence where it speaks of the machine's own disks."""
+    return lambda case: when(case) if is_own_disk(case) else None
+
+
+def _on_storage(when):
+    """The same evidence where the disks belong to the layer below."""
+    return lambda case: when(case) if not is_own_disk(case) else None
 
 
 def _is_slow(case: Case) -> bool:
@@ -49,6 +86,8 @@ def _little(case: Case) -> float:
 
 def _backend_slow(case: Case) -> Params | None:
     iops, before, queue = case.number("disk.iops"), case.before("disk.iops"), case.number("disk.qdepth")
+    if case.host.is_container:
+        return None  # section 2: these are the node's figures
     if iops is None or queue is None or not _is_slow(case) or _at_cap(case):
         return None
     not_more = before is not None and iops <= before * 1.1
@@ -59,13 +98,13 @@ def _backend_slow(case: Case) -> Params | None:
 def _probe_slow(case: Case) -> Params | None:
     now, before = case.number("disk.probe_ms"), case.before("disk.probe_ms")
     slow = now is not None and now > PROBE_SLOW_MS and (before is None or now >= PROBE_FACTOR * before)
-    shallow = (case.number("disk.qdepth") or 0.0) <= DEEP_QUEUE
+    shallow = (case.number("disk.qdepth") or 0.0) <= DEEP_QUEUE or case.host.is_container
     return holds(slow and shallow, probe=now)
 
 
 def _saturated(case: Case) -> Params | None:
     queue = case.number("disk.qdepth")
-    is_deep = queue is not None and queue > DEEP_QUEUE
+    is_deep = queue is not None and queue > DEEP_QUEUE and not case.host.is_container
     return holds(
         is_deep and _demand_grew(case) and not _at_cap(case), iops=case.number("disk.iops"), queue=queue
     )
@@ -77,11 +116,15 @@ def _plan_cap(case: Case) -> Params | None:
 
 def _stalled(case: Case) -> Params | None:
     iops, queue = case.number("disk.iops"), case.number("disk.qdepth")
-    return holds(iops == 0 and queue is not None and queue > 0, queue=queue)
+    stuck = case.number("disk.stuck_s") or 0.0
+    stands = (iops == 0 and queue is not None and queue > 0.5) or stuck >= 30.0
+    return holds(stands and not case.host.is_container, queue=queue or 0.0)
 
 
 def _sibling_is_slow(sibling: HostView) -> bool:
-    return (sibling.vitals.get("disk.await_ms") or 0.0) >= AWAIT_SLOW_MS or "io" in sibling.families
+    iops, queue = sibling.vitals.get("disk.iops"), sibling.vitals.get("disk.qdepth") or 0.0
+    is_slow = (sibling.vitals.get("disk.await_ms") or 0.0) >= AWAIT_SLOW_MS
+    return is_slow or (iops == 0 and queue > 0.5) or bool(sibling.families & {"io", "fs"})
 
 
 def _near_storage(case: Case) -> tuple[HostView, ...]:
@@ -99,17 +142,35 @@ def _sibling_fine(case: Case) -> Params | None:
     return holds(bool(near) and len(fine) == len(near), hosts=fine[:5], n=len(fine))
 
 
-def _error_lines(case: Case, on_bare_metal: bool) -> Params | None:
-    line = case.has_line(BLOCK_ERROR.search)
-    return holds(bool(line) and case.host.is_bare_metal == on_bare_metal, line=line[:160])
+def _device_errors(case: Case) -> Params | None:
+    line = device_line(case)
+    return holds(bool(line), line=line[:160])
 
 
-def _errors_below_guest(case: Case) -> Params | None:
-    return _error_lines(case, on_bare_metal=False)
+def _stacked_errors(case: Case) -> Params | None:
+    line = block_line(case)
+    return holds(bool(line) and not device_line(case), line=line[:160])
 
 
-def _errors_on_metal(case: Case) -> Params | None:
-    return _error_lines(case, on_bare_metal=True)
+def _pool_full(case: Case) -> Params | None:
+    """The device below has no room left, and it is our own volume manager's."""
+    line = case.has_line(_NO_SPACE.search)
+    return holds(bool(line), line=line[:160])
+
+
+def _tasks_wait(case: Case) -> Params | None:
+    """Tasks hang on storage that answers nothing, while nobody here asked for more."""
+    line = case.has_line(_HUNG_TASK.search)
+    swaps = (case.number("swap.out_mbps") or 0.0) > 1.0 or (case.number("psi.mem_full60") or 0.0) > 10.0
+    return holds(bool(line) and not _demand_grew(case) and not _at_cap(case) and not swaps, line=line[:160])
+
+
+def _lone_hang(case: Case) -> Params | None:
+    """A task hangs and the disks are well: a lock of the kernel's, or of one driver."""
+    line = case.has_line(_HUNG_TASK.search)
+    well = not _is_slow(case) and _stalled(case) is None and not block_line(case)
+    wait, pressure = case.number("disk.await_ms"), case.number("psi.io_full60") or 0.0
+    return holds(bool(line) and well and wait is not None and pressure < 10.0, line=line[:160])
 
 
 def _io_pressure(case: Case) -> Params | None:
@@ -117,42 +178,114 @@ def _io_pressure(case: Case) -> Params | None:
     return holds(share is not None and share > 20.0, share=share)
 
 
+STORAGE, DISK = "virt.storage_backend", "hw.disk"
+
 IO_ROWS: Sequence[Row] = (
+    row("io.backend_slow", "io", STORAGE, STRONG, "inside", "signals.md 3.3 D5", _on_storage(_backend_slow)),
     row(
-        "io.backend_slow", "io", "virt.storage_backend", STRONG, "inside", "signals.md 3.3 D5", _backend_slow
-    ),
-    row("io.probe_slow", "io", "virt.storage_backend", WEAK, "clock", "signals.md 3.3 D6", _probe_slow),
-    row("io.stalled", "io fs", "virt.storage_backend", STRONG, "inside", "signals.md 3.3 D7", _stalled),
-    row(
-        "io.sibling_slow",
-        "io fs",
-        "virt.storage_backend",
+        "io.disk_slow",
+        "io hardware",
+        DISK,
         STRONG,
-        "siblings",
-        "signals.md 1 rule 5",
-        _sibling_slow,
+        "inside",
+        "signals.md 3.3 D5",
+        _on_own_disk(_backend_slow),
+        says="io.backend_slow",
     ),
+    row("io.probe_slow", "io", STORAGE, WEAK, "clock", "signals.md 3.3 D6", _on_storage(_probe_slow)),
+    row(
+        "io.disk_probe_slow",
+        "io hardware",
+        DISK,
+        WEAK,
+        "clock",
+        "signals.md 3.3 D6",
+        _on_own_disk(_probe_slow),
+        says="io.probe_slow",
+    ),
+    row("io.stalled", "io fs silence", STORAGE, STRONG, "inside", "signals.md 3.3 D7", _on_storage(_stalled)),
+    row(
+        "io.disk_stalled",
+        "io fs hardware",
+        DISK,
+        STRONG,
+        "inside",
+        "signals.md 3.3 D7",
+        _on_own_disk(_stalled),
+        says="io.stalled",
+    ),
+    row("io.sibling_slow", "io fs", STORAGE, STRONG, "siblings", "signals.md 1 rule 5", _sibling_slow),
     row("io.sibling_fine", "io", "", -MEDIUM, "siblings", "signals.md 1 rule 5", _sibling_fine),
     row("io.saturated", "io", "os.io_demand", -STRONG, "demand", "signals.md 3.3 D3, D5", _saturated),
     row("io.plan_cap", "io", "os.plan_limit", -STRONG - MEDIUM, "demand", "signals.md 3.3 D5", _plan_cap),
+    # A device's own complaint is the hardware's word, or the hypervisor's that plays the hardware (rule 4).
     row(
         "io.errors_below",
-        "io fs kernel",
-        "virt.storage_backend",
+        "io fs kernel silence",
+        STORAGE,
         STRONG,
-        "kernel",
+        "hardware",
         "signals.md 3.3 D8, 4",
-        _errors_below_guest,
+        _on_storage(_device_errors),
     ),
     row(
         "io.errors_disk",
-        "io fs kernel hardware",
-        "hw.disk",
+        "io fs kernel hardware silence",
+        DISK,
         STRONG,
+        "hardware",
+        "signals.md 3.3 D8, 4",
+        _on_own_disk(_device_errors),
+    ),
+    row(
+        "io.errors_stacked",
+        "io fs kernel",
+        STORAGE,
+        MEDIUM,
+        "kernel",
+        "signals.md 3.3 D8",
+        _on_storage(_stacked_errors),
+        says="io.errors_below",
+    ),
+    row(
+        "io.errors_stacked_disk",
+        "io fs kernel",
+        DISK,
+        MEDIUM,
+        "kernel",
+        "signals.md 3.3 D8",
+        _on_own_disk(_stacked_errors),
+        says="io.errors_disk",
+    ),
+    row(
+        "io.pool_full",
+        "io fs kernel",
+        "os.disk_full",
+        -DECISIVE,
         "kernel",
         "signals.md 3.3 D8, 4",
-        _errors_on_metal,
+        _pool_full,
     ),
+    row(
+        "io.tasks_wait",
+        "io fs",
+        STORAGE,
+        MEDIUM,
+        "kernel",
+        "signals.md 4 hung_task",
+        _on_storage(_tasks_wait),
+    ),
+    row(
+        "io.tasks_wait_disk",
+        "io fs",
+        DISK,
+        MEDIUM,
+        "kernel",
+        "signals.md 4 hung_task",
+        _on_own_disk(_tasks_wait),
+        says="io.tasks_wait",
+    ),
+    row("io.lone_hang", "io", "os.kernel_bug", -STRONG, "inside", "signals.md 4 hung_task", _lone_hang),
     # Pressure says how much it hurts, never who does it (D10): it argues for neither side.
     row("io.pressure", "io", "", 0.0, "inside", "signals.md 3.3 D10", _io_pressure),
 )

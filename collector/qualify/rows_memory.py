@@ -6,12 +6,14 @@ import re
 from collections.abc import Sequence
 
 from collector.qualify.case import Case
-from collector.qualify.row import DECISIVE, MEDIUM, STRONG, Params, Row, holds, row
+from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, holds, row
 
 AVAILABLE_LOW_PCT = 10.0
 TOTAL_FELL = 0.95
+BALLOON_SHARE = 0.05
 """MemTotal below this share of what it was: the balloon took it (M3)."""
 
+_OUT_OF_PUFF = re.compile(r"virtio_balloon \w+: Out of puff!|hv_balloon: .*(?:inflat|balloon)")
 _CGROUP_OOM = re.compile(r"Memory cgroup out of memory: Kill(?:ed)? process \d+ \(([^)]+)\)")
 _GLOBAL_OOM = re.compile(r"(?<!cgroup )[Oo]ut of memory: Kill(?:ed)? process \d+ \(([^)]+)\)")
 
@@ -19,6 +21,18 @@ _GLOBAL_OOM = re.compile(r"(?<!cgroup )[Oo]ut of memory: Kill(?:ed)? process \d+
 def _total_fell(case: Case) -> bool:
     now, before = case.number("mem.total_mb"), case.before("mem.total_mb")
     return now is not None and before is not None and now < before * TOTAL_FELL and not case.ops
+
+
+def _balloon_holds(case: Case) -> bool:
+    """The balloon driver holds more than a twentieth of what the guest has, and did not before."""
+    held, total = case.number("mem.balloon_mb"), case.number("mem.total_mb")
+    grew = held is not None and held - (case.before("mem.balloon_mb") or 0.0) > 0.0
+    return grew and held is not None and total is not None and held > BALLOON_SHARE * total
+
+
+def _taken_below(case: Case) -> bool:
+    """The layer below took memory back: what is short then was not grown into by us."""
+    return _total_fell(case) or (_balloon_holds(case) and not case.ops)
 
 
 def _ballooned(case: Case) -> Params | None:
@@ -30,8 +44,37 @@ def _ballooned(case: Case) -> Params | None:
 
 
 def _balloon_grew(case: Case) -> Params | None:
-    held, total = case.number("mem.balloon_mb"), case.number("mem.total_mb")
-    return holds(held is not None and total is not None and held > 0.05 * total, held=held)
+    return holds(_balloon_holds(case) and not case.ops, held=case.number("mem.balloon_mb"))
+
+
+def _puffed(case: Case) -> Params | None:
+    line = case.has_line(_OUT_OF_PUFF.search)
+    return holds(bool(line), line=line[:160])
+
+
+def _container_shrank(case: Case) -> Params | None:
+    fell = _total_fell(case) and case.host.is_container
+    return holds(fell, now=case.number("mem.total_mb"), before=case.before("mem.total_mb"))
+
+
+def _failing(case: Case) -> list[str]:
+    """The container's resources that were refused, by the finding of each or by the map of all."""
+    counts = case.value("ubc.failcnt")
+    named = {h.subject for h in case.held() if h.rule == "container_limit_hit" and h.subject}
+    return sorted(named | ({k for k, v in counts.items() if v} if isinstance(counts, dict) else set()))
+
+
+def _guarantee_broken(case: Case) -> Params | None:
+    """The node fails what it guaranteed while the container stays below its limit."""
+    held, limit = case.number("ubc.held_mb"), case.number("ubc.limit_mb")
+    fails = "oomguarpages" in _failing(case)
+    return holds(
+        fails and held is not None and limit is not None and held < 0.9 * limit, held=held, limit=limit
+    )
+
+
+def _fails_under_a_guarantee(case: Case) -> bool:
+    return _guarantee_broken(case) is not None
 
 
 def _limit_fell(case: Case) -> Params | None:
@@ -41,24 +84,24 @@ def _limit_fell(case: Case) -> Params | None:
 
 def _little_left(case: Case) -> Params | None:
     free = case.number("mem.avail_pct")
-    return holds(free is not None and free < AVAILABLE_LOW_PCT and not _total_fell(case), free=free)
+    return holds(free is not None and free < AVAILABLE_LOW_PCT and not _taken_below(case), free=free)
 
 
 def _grew_into_total(case: Case) -> Params | None:
     """Available memory fell while the total stood: our own processes took it."""
     free, before = case.number("mem.avail_pct"), case.before("mem.avail_pct")
     fell = free is not None and before is not None and free < before - 10.0
-    return holds(fell and not _total_fell(case), free=free, before=before)
+    return holds(fell and not _taken_below(case), free=free, before=before)
 
 
 def _pressure(case: Case) -> Params | None:
     share = case.number("psi.mem_full60")
-    return holds(share is not None and share > 10.0 and not _total_fell(case), share=share)
+    return holds(share is not None and share > 10.0 and not _taken_below(case), share=share)
 
 
 def _swaps(case: Case) -> Params | None:
     rate = case.number("swap.out_mbps")
-    return holds(rate is not None and rate > 1.0 and not _total_fell(case), rate=rate)
+    return holds(rate is not None and rate > 1.0 and not _taken_below(case), rate=rate)
 
 
 def _cgroup_oom(case: Case) -> Params | None:
@@ -72,19 +115,19 @@ def _global_oom(case: Case) -> Params | None:
     found = _GLOBAL_OOM.search(line)
     counted = (case.number("vm.oom_kills") or 0.0) > (case.before("vm.oom_kills") or 0.0)
     return holds(
-        (found is not None or counted) and not _total_fell(case), program=found.group(1) if found else "?"
+        (found is not None or counted) and not _taken_below(case), program=found.group(1) if found else "?"
     )
 
 
 def _failcnt(case: Case) -> Params | None:
-    counts = case.value("ubc.failcnt")
-    failing = sorted(k for k, v in counts.items() if v) if isinstance(counts, dict) else []
-    return holds(bool(failing) and _limit_fell(case) is None, resources=", ".join(failing))
+    failing = _failing(case)
+    is_own = _limit_fell(case) is None and not _fails_under_a_guarantee(case)
+    return holds(bool(failing) and is_own, resources=", ".join(failing))
 
 
 def _corrupted(case: Case) -> Params | None:
-    count = case.number("hw.edac_ue")
-    return holds(count is not None and count > 0, count=count)
+    count, lost = case.number("hw.edac_ue") or 0.0, case.number("mem.corrupted_kb") or 0.0
+    return holds(count > 0 or lost > 0, count=max(count, lost))
 
 
 MEMORY_ROWS: Sequence[Row] = (
@@ -95,10 +138,38 @@ MEMORY_ROWS: Sequence[Row] = (
         "memory.balloon_grew",
         "memory virt",
         "virt.balloon",
-        STRONG,
-        "kernel",
+        DECISIVE,
+        "inside",
         "signals.md 3.2 M3",
         _balloon_grew,
+    ),
+    row(
+        "memory.puffed",
+        "memory virt kernel",
+        "virt.balloon",
+        STRONG,
+        "kernel",
+        "signals.md 4 balloon",
+        _puffed,
+    ),
+    row(
+        "memory.container_shrank",
+        "memory virt",
+        "virt.limits_changed",
+        DECISIVE,
+        "inside",
+        "signals.md 3.2 M3, M5",
+        _container_shrank,
+        says="memory.limit_fell",
+    ),
+    row(
+        "memory.guarantee_broken",
+        "memory virt",
+        "virt.limits_changed",
+        DECISIVE,
+        "inside",
+        "signals.md 3.2 M5",
+        _guarantee_broken,
     ),
     row(
         "memory.limit_fell",
@@ -119,7 +190,7 @@ MEMORY_ROWS: Sequence[Row] = (
         "memory.oom_cgroup",
         "memory kernel",
         "os.memory_limit",
-        -STRONG,
+        -STRONG - MEDIUM - WEAK,
         "kernel",
         "signals.md 3.2 M2, 4",
         _cgroup_oom,
@@ -133,7 +204,15 @@ MEMORY_ROWS: Sequence[Row] = (
         "signals.md 3.2 M2, 4",
         _global_oom,
     ),
-    row("memory.failcnt", "memory", "os.memory_limit", -STRONG, "demand", "signals.md 3.2 M5", _failcnt),
+    row(
+        "memory.failcnt",
+        "memory",
+        "os.memory_limit",
+        -STRONG - MEDIUM - WEAK,
+        "demand",
+        "signals.md 3.2 M5",
+        _failcnt,
+    ),
     row(
         "memory.corrupted",
         "memory hardware",

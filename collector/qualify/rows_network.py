@@ -1,18 +1,16 @@
-"""Evidence about the network ladder, resolvers and clocks: whose rung is broken?"""
+"""Evidence about the network ladder: whose rung is broken?"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from collector.qualify.case import Case
-from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, holds, row
+from collector.qualify.row import MEDIUM, STRONG, WEAK, Params, Row, holds, row
 from collector.qualify.rows_silence import ends_inside_provider, last_hop
 
 FLAPS = 4.0
-OFFSET_HIGH_MS = 500.0
-PAUSE_LONG_S = 10.0
-PAUSE_SHORT_S = 1.0
-"""Below this a pause is recorded only: a live migration of 300 ms is nothing (signals.md 3.4)."""
+_TX_TIMEOUT = re.compile(r"NETDEV WATCHDOG: \w+ \(\w*\): transmit queue \d+ timed out")
 
 
 def _link_down(case: Case) -> Params | None:
@@ -64,8 +62,79 @@ def _gateway_dead(case: Case) -> Params | None:
 
 def _uplink_dead(case: Case) -> Params | None:
     # The finding says that no anchor answered, also where its newest facts show them coming back.
-    is_dark = case.number("net.anchors") == 0 or any(h.rule == "no_way_out" for h in case.held())
-    return holds(case.value("net.gw") == "ok" and is_dark, anchors=0)
+    return holds(case.value("net.gw") == "ok" and _no_way_out(case) and not _passes_hop2(case), anchors=0)
+
+
+def _no_way_out(case: Case) -> bool:
+    return case.number("net.anchors") == 0 or any(h.rule == "no_way_out" for h in case.held())
+
+
+def _passes_hop2(case: Case) -> bool:
+    """Whether the provider's first hops carried our packets while nothing beyond answered."""
+    found = next(
+        (h.facts["net.hop2"] for h in case.held() if h.rule == "no_way_out" and "net.hop2" in h.facts), None
+    )
+    return found is not None and found.at_open == "ok"
+
+
+def _null_routed(case: Case) -> Params | None:
+    """Gateway and next hop answer, nothing beyond does, and the neighbours are well: our address alone is withdrawn."""
+    is_alone = not any(s.is_silent or "network" in s.families for s in case.near("site"))
+    acts = bool(case.ops)
+    return holds(
+        case.value("net.gw") == "ok" and _no_way_out(case) and _passes_hop2(case) and is_alone and not acts,
+        anchors=0,
+    )
+
+
+def _beyond_hop2(case: Case) -> Params | None:
+    """The same on all neighbours: the provider's network is cut further out."""
+    struck = [s.id for s in case.near("site") if s.is_silent or "network" in s.families]
+    cut = case.value("net.gw") == "ok" and _no_way_out(case) and _passes_hop2(case)
+    return holds(cut and bool(struck), anchors=0)
+
+
+def _queue_stuck(case: Case) -> Params | None:
+    line = case.has_line(_TX_TIMEOUT.search)
+    return holds(bool(line) and case.host.is_bare_metal, line=line[:160])
+
+
+def _queue_stuck_below(case: Case) -> Params | None:
+    """A card that the hypervisor plays does not send: what plays it is stuck, or the way behind it."""
+    line = case.has_line(_TX_TIMEOUT.search)
+    return holds(bool(line) and not case.host.is_bare_metal, line=line[:160])
+
+
+def _own_reason_for_loss(case: Case) -> bool:
+    """Whether this host itself may drop packets: full tables, a drowned processor, a bad card."""
+    return (
+        (case.number("net.conntrack_pct") or 0.0) >= 85.0
+        or (case.number("net.ports_pct") or 0.0) >= 80.0
+        or (case.number("cpu.softirq_pct") or 0.0) >= 30.0
+        or (case.number("net.missed_ps") or 0.0) > 1.0
+        or (case.number("net.crc_ps") or 0.0) > 0.0
+    )
+
+
+def _lost_on_the_way(case: Case) -> Params | None:
+    loss = case.number("net.loss_pct")
+    return holds(loss is not None and loss > 5.0 and not _own_reason_for_loss(case), loss=loss)
+
+
+def _lossy_outside(case: Case) -> Params | None:
+    lossy = case.seen_as("ext.icmp", frozenset({"loss"}))
+    return holds(bool(lossy) and not _own_reason_for_loss(case), vantages=", ".join(lossy))
+
+
+def _kex_outside(case: Case) -> Params | None:
+    hanging = case.seen_as("ext.tcp22", frozenset({"kex_timeout"}))
+    return holds(bool(hanging), vantages=", ".join(hanging))
+
+
+def _missed(case: Case) -> Params | None:
+    """The card received them well (no CRC errors) and our processor did not take them."""
+    rate = case.number("net.missed_ps")
+    return holds(rate is not None and rate > 50.0 and not (case.number("net.crc_ps") or 0.0) > 0.0, rate=rate)
 
 
 def _segment_too(case: Case) -> Params | None:
@@ -98,66 +167,6 @@ def _limit_used(signal: str):
         return holds(used is not None and used >= 90.0, used=used)
 
     return when
-
-
-def _public_answers(case: Case) -> Params | None:
-    return holds(case.value("net.dns_sys") == "fail" and case.value("net.dns_pub") == "ok")
-
-
-def _resolver_siblings(case: Case):
-    mine = case.host.place("resolver") or case.host.place("provider")
-    key = "resolver" if case.host.place("resolver") else "provider"
-    return [s for s in case.siblings if mine and s.place(key) == mine]
-
-
-def _siblings_fail_dns(case: Case) -> Params | None:
-    failing = [s.id for s in _resolver_siblings(case) if "dns" in s.families]
-    return holds(bool(failing), hosts=failing[:5], n=len(failing))
-
-
-def _siblings_resolve(case: Case) -> Params | None:
-    fine = [s.id for s in _resolver_siblings(case) if case.is_fresh(s) and "dns" not in s.families]
-    is_alone = bool(fine) and _siblings_fail_dns(case) is None
-    return holds(is_alone, hosts=fine[:5], n=len(fine))
-
-
-def _clock_off(case: Case) -> Params | None:
-    worst = max(
-        (abs(case.number(s) or 0.0) for s in ("clk.ntp_offset_ms", "clk.true_offset_ms")), default=0.0
-    )
-    return holds(worst > OFFSET_HIGH_MS or case.value("clk.synced") is False, offset=worst)
-
-
-def _clock_stepped(case: Case) -> Params | None:
-    step = case.number("clk.wall_step_s")
-    return holds(
-        step is not None and abs(step) >= 1.0 and not case.ran_above("clk.offset_step_s", 0.5), step=step
-    )
-
-
-def _ntp_siblings(case: Case) -> Params | None:
-    drifting = [s.id for s in case.siblings if "clock" in s.families]
-    local = case.number("clk.ntp_offset_ms")
-    same = bool(drifting) and local is not None and abs(local) < 50.0 and _clock_off(case) is not None
-    return holds(same, hosts=drifting[:5], n=len(drifting))
-
-
-def _stood_still(case: Case) -> Params | None:
-    step = case.number("clk.offset_step_s")
-    return holds(step is not None and step >= PAUSE_SHORT_S, step=step)
-
-
-def _did_not_run_long(case: Case) -> Params | None:
-    """So long, or so often, that no doubt is left: a starved agent's guest would have gone on switching tasks."""
-    gap = case.number("agent.gap_s") or 0.0
-    is_often = case.subject.rule in ("guest_paused_often", "guest_stutters")
-    return _did_not_run(case) if gap >= PAUSE_LONG_S or is_often else None
-
-
-def _did_not_run(case: Case) -> Params | None:
-    gap, progress = case.number("agent.gap_s"), case.number("agent.gap_progress")
-    paused = gap is not None and gap >= PAUSE_SHORT_S and progress is not None and progress <= 0.3
-    return holds(paused, gap=gap, progress=progress)
 
 
 NETWORK_ROWS: Sequence[Row] = (
@@ -203,6 +212,73 @@ NETWORK_ROWS: Sequence[Row] = (
         _uplink_dead,
     ),
     row(
+        "net.null_routed",
+        "network",
+        "net.nullroute",
+        STRONG,
+        "inside",
+        "signals.md 3.7 null-route",
+        _null_routed,
+    ),
+    row(
+        "net.beyond_hop2",
+        "network",
+        "net.provider_edge",
+        STRONG,
+        "inside",
+        "signals.md 3.7 uplink",
+        _beyond_hop2,
+        says="net.uplink_dead",
+    ),
+    row(
+        "net.queue_stuck",
+        "network hardware",
+        "hw.nic",
+        STRONG,
+        "hardware",
+        "signals.md 4 tx_timeout",
+        _queue_stuck,
+    ),
+    row(
+        "net.queue_stuck_below",
+        "network",
+        "net.provider_edge",
+        MEDIUM,
+        "kernel",
+        "signals.md 4 tx_timeout",
+        _queue_stuck_below,
+        says="net.queue_stuck",
+    ),
+    row(
+        "net.lost_on_the_way",
+        "network",
+        "net.provider_edge",
+        MEDIUM,
+        "inside",
+        "signals.md 3.7",
+        _lost_on_the_way,
+    ),
+    row(
+        "net.lossy_outside",
+        "network",
+        "net.provider_edge",
+        MEDIUM + WEAK,
+        "outside",
+        "signals.md 3.7",
+        _lossy_outside,
+    ),
+    row(
+        "net.kex_outside",
+        "network service",
+        "net.mtu_blackhole",
+        STRONG,
+        "outside",
+        "signals.md 3.7 MTU hole",
+        _kex_outside,
+        says="silence.kex_hangs",
+    ),
+    row("net.missed", "network", "os.softirq", -STRONG, "demand", "signals.md 3.6 H10", _missed),
+    row(
         "net.dark_outside",
         "network",
         "net.provider_edge",
@@ -231,7 +307,7 @@ NETWORK_ROWS: Sequence[Row] = (
     ),
     row(
         "net.big_packets",
-        "network",
+        "network service silence",
         "net.mtu_blackhole",
         STRONG,
         "inside",
@@ -259,40 +335,5 @@ NETWORK_ROWS: Sequence[Row] = (
         "demand",
         "signals.md 3.8 L1",
         _limit_used("fd.used_pct"),
-    ),
-    row("dns.public_answers", "dns", "svc3.dns", MEDIUM, "inside", "signals.md 3.8 N1", _public_answers),
-    row("dns.siblings_fail", "dns", "svc3.dns", STRONG, "siblings", "signals.md 3.8 N1", _siblings_fail_dns),
-    row(
-        "dns.siblings_resolve",
-        "dns",
-        "os.resolver",
-        -STRONG,
-        "siblings",
-        "signals.md 3.8 N1",
-        _siblings_resolve,
-    ),
-    row("clock.off", "clock", "os.clock", -MEDIUM, "inside", "signals.md 3.8 T1, T2", _clock_off),
-    row("clock.stepped", "clock", "os.clock", -STRONG, "clock", "signals.md 3.4 P3", _clock_stepped),
-    row(
-        "clock.ntp_siblings", "clock", "svc3.ntp", DECISIVE, "siblings", "signals.md 3.8 T2, 6", _ntp_siblings
-    ),
-    row("virt.stood_still", "virt clock", "virt.pause", DECISIVE, "clock", "signals.md 3.4 P2", _stood_still),
-    row(
-        "virt.did_not_run_long",
-        "virt agent",
-        "virt.pause",
-        DECISIVE,
-        "clock",
-        "signals.md 3.4 P1",
-        _did_not_run_long,
-    ),
-    row(
-        "virt.did_not_run",
-        "virt agent",
-        "virt.pause",
-        STRONG + WEAK,
-        "clock",
-        "signals.md 3.4 P1",
-        _did_not_run,
     ),
 )

@@ -1,37 +1,126 @@
-"""Evidence from what others say: the provider's own action log. Enough alone, since who acted is no guess (rule 4)."""
+"""Evidence from what others say: the provider's own log, status and view of the machine, and our operators' acts.
+
+Enough alone, since who acted is no guess (rule 4). A provider's word on itself as a whole speaks of a host only where
+it names a place of that host, or the provider says that it has an incident now.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from collector.qualify.case import Case
-from collector.qualify.row import STRONG, Params, Row, holds, row
+from collector.qualify.case import SCOPES, Case
+from collector.qualify.row import MEDIUM, STRONG, WEAK, Params, Row, holds, row
 
 BEFORE_MS = 300_000
 AFTER_MS = 3_600_000
 """Providers write their log late: an entry within the hour after still speaks of this fault."""
 
-_NODE = re.compile(r"(?i)(?:host|node|hypervisor)\b.*\b(?:fail|crash|down|dead|lost)|\bHA restart\b")
-_RESET = re.compile(r"(?i)\b(?:reset|reboot|restart|power.?(?:off|cycle)|stop|shutdown)\b")
-_CUSTOMER = re.compile(r"(?i)\b(?:customer|client|user|panel|api key)\b")
+_NODE = re.compile(
+    r"(?i)(?:host|node|hypervisor)\b.*\b(?:fail|crash|down|dead|lost|died|fence|reboot)|\bHA restart\b|\bevacuat"
+)
+_RESET = re.compile(r"(?i)\b(?:reset|reboot|restart|power.?(?:off|cycle)|stop|shutdown|shut down|destroy)")
+_CUSTOMER = re.compile(r"(?i)\b(?:customer|client|user|panel|api key|owner)\b")
+_NULL_ROUTE = re.compile(
+    r"(?i)null.?rout|black.?hol|\brtbh\b|(?:address|ip) (?:is )?(?:blocked|withdrawn|filtered)"
+)
+_TROUBLE = r".*(?:fail|outage|down|incident|degrad|loss|lost|slow|cut|trip|flap|broken|problem|recover)"
+_STORAGE = re.compile(r"(?i)\b(?:storage|ceph|osd|san|volume|lun|datastore)\b" + _TROUBLE)
+_POWER = re.compile(r"(?i)\b(?:power|pdu|ups|mains|electric\w*|breaker)\b" + _TROUBLE)
+_NETWORK = re.compile(
+    r"(?i)\b(?:router|switch|uplink|network|fib(?:er|re)|core|border|bgp|link|gateway)\b" + _TROUBLE
+)
+_CAPACITY = re.compile(
+    r"(?i)\b(?:resiz|downgrad|upgrad|flavou?r|limit|balloon|setmem|setvcpus|hotplug|memory|vcpu|plan|quota|tariff|chcpu)|cpu\d*/online"
+)
+_LIMITS = re.compile(r"(?i)limit|quota|beancounter|shares|cpuunits")
+_PAUSE = re.compile(r"(?i)\b(?:snapshot|suspend|paus|migrat|backup|stun)")
+FIREWALL = re.compile(
+    r"(?i)\biptables|\bnft\b|nftables|firewall|\bufw\b|\bcsf\b|\bipset\b|"
+    r"\bip (?:link|addr|address|route|rule|-6)|\bif(?:down|up|config)\b|\bnmcli|network-scripts|hosts\.(?:deny|allow)"
+)
+_RESOLVER = re.compile(
+    r"(?i)resolv\.conf|\bnmcli|resolvectl|systemd-resolved|dnsmasq|unbound|named|nscd|nsswitch"
+)
+_CLOCK = re.compile(r"(?i)\bdate (?:-s|--set|\d)|timedatectl|hwclock|chrony|ntpd|ntpdate|timesync")
+_UNIT = re.compile(
+    r"(?i)systemctl (?:stop|disable|mask|kill)|\bservice \S+ stop|\bkill(?:all)?\b|/etc/init\.d/\S+ stop"
+)
+_WORK = re.compile(
+    r"(?i)\b(?:deploy|release|rollout|install|update|upgrade|import|migrat|batch|reindex|restore|dump)"
+)
 
 
 def _events(case: Case) -> list[str]:
-    return [
-        str(s.value) for s in case.happened("prov.event", BEFORE_MS, AFTER_MS) if s.host_id == case.host.id
-    ]
+    """What the provider's log says of this host, or of a place of its."""
+    mine = list(case.words_of_provider(BEFORE_MS, AFTER_MS))
+    provider = case.host.place("provider")
+    names = {case.host.place(kind) for kind in (*SCOPES[:-1], "resolver")} - {"", "local", provider}
+    has_incident = case.provider_status() == "incident"
+    for said in case.happened("prov.event", BEFORE_MS, AFTER_MS):
+        text = str(said.value)
+        is_near = has_incident or any(re.search(rf"\b{re.escape(name)}\b", text) for name in names)
+        if said.host_id == provider and is_near:
+            mine.append(text)
+    return mine
 
 
-def _node_failed(case: Case) -> Params | None:
-    said = next((text for text in _events(case) if _NODE.search(text) and not _CUSTOMER.search(text)), "")
-    return holds(bool(said), line=said[:160])
+def event(case: Case, pattern: re.Pattern[str], *, by_customer: bool = False) -> str:
+    """The first entry of the provider's log that matches, of its own doing or of the customer's."""
+    return next(
+        (t for t in _events(case) if pattern.search(t) and bool(_CUSTOMER.search(t)) == by_customer), ""
+    )
 
 
-def _customer_reset(case: Case) -> Params | None:
-    said = next((text for text in _events(case) if _RESET.search(text) and _CUSTOMER.search(text)), "")
-    return holds(bool(said), line=said[:160])
+def _said(pattern: re.Pattern[str], *, by_customer: bool = False):
+    def when(case: Case) -> Params | None:
+        text = event(case, pattern, by_customer=by_customer)
+        return holds(bool(text), line=text[:160])
 
+    return when
+
+
+def _only_on(is_metal: bool, when):
+    return lambda case: when(case) if case.host.is_bare_metal == is_metal else None
+
+
+def forced_off(case: Case) -> Params | None:
+    """Reset or switched off by the provider itself, no failure of a node named."""
+    text = event(case, _RESET)
+    return holds(bool(text) and not event(case, _NODE), line=text[:160])
+
+
+def ordered_capacity(case: Case) -> str:
+    """What the customer ordered of the provider, or an operator did, that explains a step of the machine's size."""
+    return event(case, _CAPACITY, by_customer=True) or case.done_by_operator(_CAPACITY.search)
+
+
+def _machine_state(word: str):
+    """The provider's view of the machine; one that shut itself down in order is off by its own word."""
+
+    def when(case: Case) -> Params | None:
+        said = list(case.seen_now("prov.vm_state").values())
+        own = case.value("agent.stop_reason") == "host_shutdown" or bool(
+            event(case, _RESET, by_customer=True)
+        )
+        return holds(bool(said) and said[-1] == word and not own, state=word)
+
+    return when
+
+
+def _has_incident(case: Case) -> Params | None:
+    return holds(case.provider_status() == "incident", provider=case.host.place("provider"))
+
+
+def _act(pattern: re.Pattern[str]):
+    def when(case: Case) -> Params | None:
+        act = case.done_by_operator(pattern.search)
+        return holds(bool(act), act=act[:160])
+
+    return when
+
+
+_SILENT = "silence kernel network service"
 
 SAID_ROWS: Sequence[Row] = (
     row(
@@ -41,7 +130,7 @@ SAID_ROWS: Sequence[Row] = (
         STRONG,
         "provider",
         "signals.md 5 node failure",
-        _node_failed,
+        _said(_NODE),
     ),
     row(
         "prov.customer_reset",
@@ -50,6 +139,186 @@ SAID_ROWS: Sequence[Row] = (
         -STRONG,
         "provider",
         "signals.md 5 customer reset",
-        _customer_reset,
+        _said(_RESET, by_customer=True),
+    ),
+    row(
+        "prov.null_route",
+        f"{_SILENT} limits",
+        "net.nullroute",
+        STRONG + MEDIUM,
+        "provider",
+        "signals.md 3.7 null-route",
+        _said(_NULL_ROUTE),
+        says="prov.said",
+    ),
+    row(
+        "prov.storage",
+        "io fs silence",
+        "virt.storage_backend",
+        STRONG,
+        "provider",
+        "signals.md 1 rule 4, 3.3",
+        _said(_STORAGE),
+        says="prov.said",
+    ),
+    row(
+        "prov.power",
+        "silence kernel hardware",
+        "hw.power",
+        STRONG,
+        "provider",
+        "signals.md 5 power",
+        _only_on(True, _said(_POWER)),
+        says="prov.said",
+    ),
+    row(
+        "prov.power_of_node",
+        "silence kernel",
+        "virt.node_failure",
+        STRONG,
+        "provider",
+        "signals.md 5 power",
+        _only_on(False, _said(_POWER)),
+        says="prov.said",
+    ),
+    row(
+        "prov.network",
+        "silence network",
+        "net.provider_edge",
+        STRONG,
+        "provider",
+        "signals.md 3.7 gateway, uplink",
+        _said(_NETWORK),
+        says="prov.said",
+    ),
+    row(
+        "prov.forced_off",
+        "silence kernel",
+        "virt.node_failure",
+        STRONG,
+        "provider",
+        "signals.md 5 forced reset",
+        forced_off,
+        says="prov.said",
+    ),
+    row(
+        "prov.capacity",
+        "virt memory cpu",
+        "",
+        STRONG,
+        "provider",
+        "signals.md 1 rule 9",
+        _said(_CAPACITY),
+        says="prov.said",
+    ),
+    row(
+        "prov.limits",
+        "cpu memory virt",
+        "virt.limits_changed",
+        STRONG + MEDIUM,
+        "provider",
+        "signals.md 3.1 C12, 1 rule 9",
+        _said(_LIMITS),
+        says="prov.said",
+    ),
+    row(
+        "prov.pause",
+        "virt",
+        "virt.pause",
+        MEDIUM,
+        "provider",
+        "signals.md 3.4 P8",
+        _said(_PAUSE),
+        says="prov.said",
+    ),
+    row(
+        "prov.machine_stopped",
+        "silence",
+        "virt.node_failure",
+        MEDIUM,
+        "provider",
+        "signals.md 5, 1 rule 4",
+        _machine_state("stopped"),
+        says="prov.machine",
+    ),
+    row(
+        "prov.machine_paused",
+        "silence virt",
+        "virt.pause",
+        STRONG,
+        "provider",
+        "signals.md 3.4, 1 rule 4",
+        _machine_state("paused"),
+        says="prov.machine",
+    ),
+    row(
+        "prov.incident",
+        "silence network",
+        "net.provider_edge",
+        MEDIUM,
+        "provider",
+        "signals.md 1 rule 4",
+        _has_incident,
+    ),
+    row(
+        "prov.incident_below",
+        "io dns virt",
+        "",
+        MEDIUM,
+        "provider",
+        "signals.md 1 rule 4",
+        _has_incident,
+        says="prov.incident",
+    ),
+    # A change explains a step (rule 9): what an operator did just before is the first hypothesis.
+    row(
+        "ops.firewall",
+        "service network",
+        "os.firewall",
+        -STRONG,
+        "ops",
+        "signals.md 1 rule 9, 3.7",
+        _act(FIREWALL),
+        says="ops.act",
+    ),
+    row(
+        "ops.resolver",
+        "dns",
+        "os.resolver",
+        -STRONG,
+        "ops",
+        "signals.md 1 rule 9, 3.8 N1",
+        _act(_RESOLVER),
+        says="ops.act",
+    ),
+    row(
+        "ops.clock",
+        "clock",
+        "os.clock",
+        -STRONG,
+        "ops",
+        "signals.md 1 rule 9, 3.8 T2",
+        _act(_CLOCK),
+        says="ops.act",
+    ),
+    row(
+        "ops.unit",
+        "service unit process",
+        "os.service_failed",
+        -MEDIUM,
+        "ops",
+        "signals.md 1 rule 9",
+        _act(_UNIT),
+        says="ops.act",
+    ),
+    row(
+        "ops.work",
+        "cpu io memory service unit",
+        "",
+        -WEAK,
+        "ops",
+        "signals.md 1 rule 9",
+        _act(_WORK),
+        says="ops.act",
     ),
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from collector.qualify.case import Case, Held
+from collector.qualify.case import Case, Held, Seen, as_number
 from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, holds, row
+from collector.qualify.rows_said import FIREWALL
 
 INSIDE_ANSWERS = ("ok", "slow")
 TLS_DAYS_LOW = 14.0
+FRESH_WORD_MS = 60_000
 _SSHD = re.compile(r"^(?:open)?sshd?(?:\.service|\.socket|@|$)")
 
 
@@ -86,7 +88,10 @@ def _filtered(case: Case) -> Params | None:
     held = next((h for h in case.held() if h.family == "service" and h.is_outside), None)
     state = _state(case, held) if held else ""
     others = held.facts.get("ext.tcp22") if held else None
+    # Packets that vanish are a filter's work; of a service that is only said to be dead, more than it must be.
     ssh_dead = others is None or others.now in ("timeout", "dead", None)
+    if state == "dead":
+        ssh_dead = _is_swallowed_too(case, held) or bool(case.done_by_operator(FIREWALL.search))
     is_swallowed = state in ("timeout", "unreachable", "dead") and case.value("ext.port") not in (
         "ok",
         "refused",
@@ -95,11 +100,67 @@ def _filtered(case: Case) -> Params | None:
     return holds(is_filtered, part=_part(case))
 
 
+def _is_ssh(held: Held) -> bool:
+    """Whether a check asks for SSH: by its type where the probe told it, else by its name."""
+    return held.notes.get("type") == "ssh" or bool(_SSHD.search(held.subject))
+
+
+def _ssh_state(case: Case) -> str:
+    """What the SSH check from outside met, "" where none fails."""
+    return next(
+        (_state(case, h) for h in case.held() if h.family == "service" and h.is_outside and _is_ssh(h)), ""
+    )
+
+
+def _ssh_refused(case: Case) -> Params | None:
+    """The kernel answers that nobody listens for SSH; whatever else is asked works."""
+    return holds(_is_ssh(case.subject) and _ssh_state(case) == "refused", part=_part(case))
+
+
+def _ssh_silent(case: Case) -> Params | None:
+    """The kernel takes the connection and no banner comes: what runs above it hangs."""
+    return holds(_is_ssh(case.subject) and _ssh_state(case) == "banner_timeout", part=_part(case))
+
+
+def _alive_here(case: Case) -> Params | None:
+    """Another vantage finds it dead while our own probe is served and nothing inside complains."""
+    is_theirs = case.subject.rule == "vantage.service"
+    ours = any(h.family == "service" and h.is_outside and h.rule != "vantage.service" for h in case.beside)
+    return holds(is_theirs and not ours, part=_part(case))
+
+
+def _is_swallowed_too(case: Case, held: Held | None) -> bool:
+    """Whether another way in is swallowed as well, seen from the same place: a filter drops what comes, a program falls alone."""
+    if held is None:
+        return False
+    others = [h for h in case.held() if h.family == "service" and h.is_outside and h.subject != held.subject]
+    words = [_state(case, h) for h in others]
+    beside = held.facts.get("ext.tcp22" if not _is_ssh(held) else "ext.svc")
+    ping = held.facts.get("ext.icmp")
+    words += [str(fact.now) for fact in (beside, ping) if fact is not None]
+    return any(word in ("timeout", "dead", "unreachable") for word in words)
+
+
+def _is_fresh_word(case: Case, seen: Seen) -> bool:
+    """A word that changed a moment ago, after our own probe began to fail."""
+    return seen.at_ms > case.subject.at_ms and case.now_ms - seen.at_ms < FRESH_WORD_MS
+
+
 def _alive_elsewhere(case: Case) -> Params | None:
     """Our probe finds it dead while another vantage is served: the clients are well, only our way there is not."""
-    words = {vantage: word for vantage, word in case.seen_now("ext.svc").items() if vantage}
+    signal = "ext.tcp22" if _is_ssh(case.subject) else "ext.svc"
+    if _state(case, case.subject) in ("refused", "banner_timeout") or case.host.life == "alive":
+        return None  # The host's own kernel answered, or its agent reaches us: the way is clear.
+    settled = [
+        s
+        for s in case.seen
+        if s.signal == signal and s.host_id == case.host.id and s.vantage and not _is_fresh_word(case, s)
+    ]
+    words = {s.vantage: s.value for s in settled}
+    if words != {v: w for v, w in case.seen_now(signal).items() if v}:
+        return None  # It comes back, or goes, just now: we shall see the same in a moment.
     is_served = bool(words) and all(word in ("ok", "slow") for word in words.values())
-    outside = any(h.family == "service" and h.is_outside for h in case.held())
+    outside = any(h.family == "service" and h.is_outside and h.rule != "vantage.service" for h in case.held())
     inside = any(h.family in ("service", "unit", "process") and not h.is_outside for h in case.held())
     return holds(outside and not inside and is_served, vantages=", ".join(sorted(words)))
 
@@ -146,8 +207,16 @@ def _unit_is_down(case: Case) -> bool:
     return any(h.family in ("unit", "process") for h in case.held())
 
 
+def true_days(case: Case) -> float | None:
+    """Days that the certificate has left by our clock: the host counts them by its own, which may be wrong (S4)."""
+    days, offset = case.number("tls.days"), case.number("clk.true_offset_ms")
+    said = list(case.seen_now("clk.true_offset_ms").values())
+    offset = offset if offset is not None else as_number(said[-1]) if said else None
+    return None if days is None else days + (offset or 0.0) / 86_400_000
+
+
 def _certificate(case: Case) -> Params | None:
-    days = case.number("tls.days")
+    days = true_days(case)
     return holds(days is not None and days < TLS_DAYS_LOW, days=days)
 
 
@@ -233,6 +302,27 @@ SERVICE_ROWS: Sequence[Row] = (
         "signals.md 3.7 one transit to the collector",
         _alive_elsewhere,
     ),
+    row(
+        "service.ssh_refused",
+        "service",
+        "os.sshd_down",
+        -STRONG - WEAK,
+        "outside",
+        "signals.md 3.7 SSH probe",
+        _ssh_refused,
+        says="service.refused",
+    ),
+    row(
+        "service.ssh_silent",
+        "service",
+        "os.userland_hung",
+        -STRONG - WEAK,
+        "outside",
+        "signals.md 3.7 host hung",
+        _ssh_silent,
+        says="silence.no_banner",
+    ),
+    row("service.alive_here", "service", "", 0.0, "outside", "signals.md 3.7", _alive_here),
     row(
         "service.hangs",
         "service",

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 
 from collector.qualify.case import Case
 from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, holds, row
+from collector.qualify.rows_io import is_own_disk
+from collector.qualify.rows_said import forced_off
 
+LINK_BEFORE_MS = 300_000
 GROUP_CAUSES = {
     "node": "virt.node_failure",
     "storage": "virt.storage_backend",
@@ -59,7 +62,54 @@ def _nothing_answers(case: Case) -> Params | None:
 
 
 def _did_not_return(case: Case) -> Params | None:
-    return holds(case.value("agent.stop_reason") == "host_shutdown" and _outcome(case) in ("down", "unknown"))
+    is_served = case.value("ext.svc") == "ok" or _tcp(case) == "ok"
+    said = case.value("agent.stop_reason") == "host_shutdown" and not is_served
+    return holds(said and forced_off(case) is None)
+
+
+def _storage_silent(case: Case) -> Params | None:
+    """It hangs, and so does, or waits for its disks, who stands on the same storage."""
+    storage = case.host.place("storage")
+    near = case.near("storage") if storage not in ("", "local") else ()
+    struck = [s.id for s in near if s.is_silent or s.families & {"io", "fs", "silence"}]
+    return holds(_outcome(case) == "hung" and bool(struck), hosts=struck[:5], n=len(struck))
+
+
+def _waited_for_disks(case: Case) -> Params | None:
+    """The last that was seen inside: all waited for a disk that answered nothing or late."""
+    wait, before = case.number("disk.await_ms"), case.before("disk.await_ms")
+    froze = case.number("disk.iops") == 0 and (case.number("disk.qdepth") or 0.0) > 0.5
+    slow = wait is not None and wait >= 500.0 and (before is None or wait >= 10.0 * before)
+    swaps = (case.number("swap.out_mbps") or 0.0) > 1.0 or (case.number("psi.mem_full60") or 0.0) > 10.0
+    is_it = _outcome(case) == "hung" and (froze or slow) and not swaps and not case.host.is_container
+    return holds(is_it and not is_own_disk(case), wait=wait or 0.0)
+
+
+def _bmc_dead(case: Case) -> Params | None:
+    """Without standby power the management controller is gone too; a neighbour that lives shows that the site is not."""
+    is_gone = "dead" in case.seen_now("ext.bmc").values() and _outcome(case) in ("down", "unknown")
+    alive = [s.id for s in case.near("site") if not s.is_silent]
+    is_single = not case.value("silence.group") and bool(alive)
+    is_rack = str(case.value("silence.group") or "").startswith("rack:")
+    return holds(is_gone and case.host.is_bare_metal and (is_single or is_rack))
+
+
+def _link_was_lost(case: Case) -> Params | None:
+    """The card's driver said that its link is gone, on a machine of its own, and the host fell silent with it."""
+    began = case.subject.at_ms
+    is_lost = any(
+        h.rule in ("link_lost", "link_down", "link_flaps") and h.at_ms >= began - LINK_BEFORE_MS
+        for h in case.beside
+    )
+    return holds(is_lost and case.host.is_bare_metal and not case.ops)
+
+
+def _withdrawn_at_border(case: Case) -> Params | None:
+    """Packets end just outside the provider for this address alone: its neighbours answer."""
+    hop, provider = last_hop(case), case.host.place("provider")
+    at_border = bool(provider) and hop.endswith(f"before-{provider}")
+    alive = [s.id for s in case.siblings if s.life == "alive"]
+    return holds(_outcome(case) == "down" and at_border and bool(alive), hop=hop, n=len(alive))
 
 
 def _not_probed(case: Case) -> Params | None:
@@ -182,6 +232,43 @@ SILENCE_ROWS: Sequence[Row] = (
         "signals.md 3.7 gateway, uplink",
         _trace_in_provider,
     ),
+    row(
+        "silence.storage_silent",
+        "silence",
+        "virt.storage_backend",
+        STRONG + MEDIUM,
+        "siblings",
+        "signals.md 3.7 host hung, 6",
+        _storage_silent,
+    ),
+    row(
+        "silence.waited_for_disks",
+        "silence",
+        "virt.storage_backend",
+        STRONG,
+        "inside",
+        "signals.md 3.3 D7, 6",
+        _waited_for_disks,
+    ),
+    row("silence.bmc_dead", "silence", "hw.power", STRONG, "hardware", "signals.md 5 power", _bmc_dead),
+    row(
+        "silence.link_was_lost",
+        "silence",
+        "hw.nic",
+        DECISIVE,
+        "hardware",
+        "signals.md 3.7 NIC, 4 link_down",
+        _link_was_lost,
+    ),
+    row(
+        "silence.withdrawn",
+        "silence",
+        "net.nullroute",
+        MEDIUM,
+        "outside",
+        "signals.md 3.7 null-route",
+        _withdrawn_at_border,
+    ),
     # Dead from outside alone is class 2 until forensics or the buffered inside view arrive (section 1 rule 7).
     row(
         "silence.nothing_answers",
@@ -193,7 +280,13 @@ SILENCE_ROWS: Sequence[Row] = (
         _nothing_answers,
     ),
     row(
-        "silence.not_returned", "silence", "os.boot_failure", -STRONG, "ops", "signals.md 5", _did_not_return
+        "silence.not_returned",
+        "silence",
+        "os.boot_failure",
+        -STRONG - MEDIUM,
+        "ops",
+        "signals.md 5",
+        _did_not_return,
     ),
     row("silence.not_probed", "silence", "", 0.0, "outside", "design.md 7", _not_probed),
     row("silence.group_dead", "silence", "", MEDIUM, "outside", "signals.md 3.7 grouping", _group_dead),

@@ -21,6 +21,9 @@ DEMAND_FROM = 2.0
 ENOUGH_ALONE = frozenset({"hardware", "provider"})
 """Groups whose word needs no second witness (rule 4)."""
 
+NO_WITNESS = frozenset({"demand", "ops"})
+"""Groups that may weigh for a layer below, and are none of the witnesses that class 1 asks two of."""
+
 _LAYER_CLASS = {"virt": 1, "hw": 1, "net": 1, "svc3": 1, "os": 2, "app": 3, "none": 0}
 _OWN_CLASS = {"app.slow": 5}
 PROPOSED = (3, 5)
@@ -102,7 +105,7 @@ def score(weighed: Sequence[Weighed], default_cause: str) -> Score:
     """Class, cause and confidence of the rows that hold; the family's default cause where none names one."""
     parts = contributions(weighed)
     total = sum(parts.values())
-    below = {group for group, is_below in parts if is_below}
+    below = {group for group, is_below in parts if is_below and group not in NO_WITNESS}
     demand = -parts.get(("demand", False), 0.0)
     class_, is_provisional = _class(parts, total, below, demand)
     cause = _cause(weighed, default_cause, None if is_provisional else class_)

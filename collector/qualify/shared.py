@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from collector.qualify.case import HostView
 
-FAMILIES = frozenset({"cpu", "memory", "io", "fs", "dns", "clock", "virt", "network"})
+FAMILIES = frozenset(
+    {"cpu", "memory", "io", "fs", "dns", "clock", "virt", "network", "kernel", "service", "silence"}
+)
 """Symptom families in which neighbours are asked whether they suffer too."""
 
-FAR_FAMILIES = frozenset({"dns", "clock", "network"})
+RELATED: dict[str, frozenset[str]] = {
+    "io": frozenset({"fs", "silence"}),
+    "fs": frozenset({"io", "silence"}),
+    "silence": frozenset({"io", "fs"}),
+    "kernel": frozenset({"cpu", "virt"}),
+    "cpu": frozenset({"kernel"}),
+    "network": frozenset({"service"}),
+    "service": frozenset({"network"}),
+}
+"""Family -> others by which neighbours may show the same cause."""
+
+FAR_FAMILIES = frozenset({"dns", "clock", "network", "service"})
 """Those whose shared part may be the provider's: all its hosts are neighbours."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -20,6 +33,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "virt.balloon": ("node",),
     "virt.vcpu_removed": ("node",),
     "virt.limits_changed": ("node",),
+    "virt.node_failure": ("node",),
     "virt.storage_backend": ("storage", "node"),
     "hw.power": ("rack",),
     "net.provider_edge": ("rack", "site", "provider"),

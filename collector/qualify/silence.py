@@ -118,6 +118,9 @@ def outcome(asked: Sequence[Asked], others: Witness | None = None) -> Outcome:
         own = dataclasses.replace(own, word=_word(own.icmp, own.tcp22, ["dead"]), svc="dead")
     if own.word == "down" and others.alive:
         return dataclasses.replace(own, word="path")
+    if own.tcp22 == "banner_timeout" and "dead" in others.services.values():
+        # An answer that we got from a service does not show that programs run: a cache may have given it.
+        return dataclasses.replace(own, word="hung", svc="dead")
     if own.word == "hung" and others.speaks:
         # Something filters us: user space that speaks to another vantage runs.
         return dataclasses.replace(own, word="agent_gone")
@@ -191,6 +194,12 @@ def are_we_cut_off(anchors: Mapping[str, str]) -> bool:
     """Whether none of our own anchors answers. Without anchors we cannot know, and say no."""
     answered = [state for state in anchors.values() if state not in ("", "unknown")]
     return bool(answered) and not any(s in USER_SPACE_ANSWERS | {"refused", "loss"} for s in answered)
+
+
+def is_maimed(anchors: Mapping[str, str]) -> bool:
+    """Whether some of our own anchors do not answer: enough to doubt ourselves when unrelated providers fall at once."""
+    answered = [state for state in anchors.values() if state not in ("", "unknown")]
+    return any(s not in USER_SPACE_ANSWERS | {"refused", "loss"} for s in answered)
 
 
 def looks_isolated(suspects: int, alive: int, providers: int, answers: int) -> bool:

@@ -30,6 +30,9 @@ JOIN_WITHIN_MS = 10 * 60_000
 
 SERVICE_FAMILIES = frozenset({"service", "unit", "process"})
 
+PARTED_CAUSES = frozenset({"os.service_failed", "os.disk_full", "os.cert_expired", "os.sshd_down"})
+"""Causes of a part of the host; any other that outside checks of it share is one for all of them."""
+
 PARTED = frozenset({"unit", "service", "process", "fs_space", "tls"})
 """Families whose parts are repaired one by one: two of them that fail for the same kind of reason are two problems."""
 
@@ -43,8 +46,21 @@ AFTERWARDS = frozenset(
 STARVING = frozenset({"hung", "agent_gone", "unknown"})
 """Silences that a starved host shows: its kernel answers, or its agent only was late."""
 
-LASTING = frozenset({"network", "memory", "io", "limits"})
+LASTING = frozenset({"network", "memory", "io", "limits", "fs", "kernel", "hardware"})
 """Troubles that explain a silence at any time while they hold."""
+
+SERVED_BY = frozenset(
+    {"cpu", "memory", "io", "fs", "limits", "network", "dns", "virt", "kernel", "hardware", "tls", "silence"}
+)
+"""Troubles that explain, at any time while they hold, that a service is not reached from outside."""
+
+ANY_REASON = frozenset({"", "unknown", "os.service_failed"})
+"""Causes that say too little for two symptoms to share them."""
+
+SOON_MS = 60_000
+"""Clocks and samples differ: a cause that shows this little after its consequence still came before it."""
+
+TIME_UNIT = re.compile(r"chrony|ntpd?\b|timesyncd|openntpd")
 
 CERTIFICATE_UNIT = re.compile(r"cert|acme|letsencrypt|lego|dehydrated|renew|ssl")
 
@@ -52,16 +68,35 @@ CONSEQUENCES = {
     # What is down or hung takes all its services with it.
     "silence": SERVICE_FAMILIES | AFTERWARDS,
     "fs_space": SERVICE_FAMILIES,
-    "fs": SERVICE_FAMILIES | {"silence"},
-    "io": SERVICE_FAMILIES | {"silence", "cpu"},
-    "memory": SERVICE_FAMILIES | {"process", "cpu", "io", "limits", "silence"},
+    "fs": SERVICE_FAMILIES | {"silence", "io"},
+    "io": SERVICE_FAMILIES | {"silence", "cpu", "fs", "kernel"},
+    "memory": SERVICE_FAMILIES | {"process", "cpu", "io", "limits", "silence", "kernel"},
     "limits": SERVICE_FAMILIES | {"process", "cpu", "silence"},
-    "cpu": frozenset({"silence"}),
-    "virt": frozenset({"cpu", "memory"}),
+    "cpu": frozenset({"silence", "agent"}),
+    "virt": SERVICE_FAMILIES | {"cpu", "memory", "clock", "agent", "io", "silence"},
     "dns": SERVICE_FAMILIES,
-    "network": frozenset({"dns", "clock", "silence"}),
+    "tls": frozenset({"service"}),
+    "network": SERVICE_FAMILIES | {"dns", "clock", "silence"},
+    "kernel": SERVICE_FAMILIES | {"silence", "io", "cpu"},
 }
 """Cause family -> symptom families that it explains on the same host (signals.md 1 rule 6)."""
+
+CONSEQUENCES_OF = {
+    "hw.disk": SERVICE_FAMILIES | {"io", "fs", "silence", "kernel"},
+    "hw.memory": SERVICE_FAMILIES | {"kernel", "memory", "silence"},
+    "hw.thermal": frozenset({"cpu", "kernel", "silence"}),
+    "hw.power": frozenset({"silence", "kernel"}),
+    "hw.nic": SERVICE_FAMILIES | {"network", "dns", "silence"},
+}
+"""The same where the cause says more than its family does: not each fault of the hardware explains every symptom."""
+
+NO_CAUSE_OF_SILENCE = frozenset(
+    {
+        "os.clock", "svc3.ntp", "os.resolver", "svc3.dns", "os.cert_expired", "os.agent_down", "os.service_failed",
+        "os.cpu_demand", "os.plan_limit", "os.disk_full",
+    }
+)  # fmt: skip
+"""What may be found on a host that was silent without having silenced it: its consequences, or what happened beside."""
 
 
 def subject_of(host_id: str, family: str, subject: str, rule: str = "") -> str:
@@ -114,24 +149,46 @@ def may_join(problem: OpenProblem, found: OpenProblem, *, is_full: bool = False)
         return Reason("reason.join.consequence", {"family": problem.family})
     if not _is_in_time(problem, found, is_full):
         return None
-    if found.family in CONSEQUENCES.get(problem.family, frozenset()) and _fits(problem, found):
+    if found.family in consequences_of(problem) and _fits(problem, found):
         return Reason("reason.join.consequence", {"family": problem.family})
     if problem.family in SERVICE_FAMILIES and found.family in SERVICE_FAMILIES:
         return _same_service(problem, found)
     return None
 
 
+def consequences_of(problem: OpenProblem) -> frozenset[str]:
+    """The symptom families that the problem explains on its host."""
+    known = CONSEQUENCES_OF.get(problem.root_cause)
+    if known is None or problem.family == "silence":
+        return CONSEQUENCES.get(problem.family, frozenset())
+    return known
+
+
+def may_explain(found: OpenProblem, problem: OpenProblem) -> Reason | None:
+    """Why the newly found trouble is what the problem that has a ticket comes from: the symptom was told first, the cause
+    before it began (rule 6). Then the ticket is the cause's."""
+    if problem.host_id != found.host_id or problem.family not in consequences_of(found):
+        return None
+    before = problem.began_at_ms - found.began_at_ms
+    if not -SOON_MS <= before <= JOIN_WITHIN_MS or problem.family == "silence":
+        return None
+    return Reason("reason.join.cause", {"family": found.family})
+
+
 def _is_same_cause(problem: OpenProblem, found: OpenProblem) -> bool:
     """One cause on one host is one problem as long as its ticket is open, whatever else it shows by."""
-    if problem.root_cause != found.root_cause or found.root_cause in ("", "unknown"):
+    if problem.root_cause != found.root_cause or found.root_cause in ANY_REASON:
         return False
-    return problem.family not in PARTED and found.family not in PARTED
+    is_way = problem.is_outside and found.is_outside and found.root_cause not in PARTED_CAUSES
+    return is_way or problem.family not in PARTED or found.family not in PARTED
 
 
 def _is_renewal(problem: OpenProblem, found: OpenProblem) -> bool:
-    """A certificate that runs out, and the unit that should have renewed it, in either order."""
+    """A certificate that runs out, or a clock that goes wrong, and the unit that should have seen to it, in either order."""
     pair = {problem.family, found.family}
     stems = problem.stems | found.stems
+    if pair == {"clock", "unit"}:
+        return any(TIME_UNIT.search(name) for name in stems)
     return pair == {"tls", "unit"} and any(CERTIFICATE_UNIT.search(name) for name in stems)
 
 
@@ -142,6 +199,9 @@ def _is_in_time(problem: OpenProblem, found: OpenProblem, is_full: bool) -> bool
     # way or a starved host why it is not heard.
     is_lasting = problem.family == "silence" or (problem.family == "fs_space" and is_full)
     is_lasting = is_lasting or (found.family == "silence" and problem.family in LASTING)
+    is_lasting = is_lasting or (
+        found.family == "service" and found.is_outside and problem.family in SERVED_BY
+    )
     return is_lasting and found.began_at_ms >= problem.began_at_ms
 
 
@@ -149,7 +209,7 @@ def _fits(problem: OpenProblem, found: OpenProblem) -> bool:
     """A silence is a consequence of want or of a broken way only as far as its answers bear that out."""
     if found.family != "silence":
         return True
-    return problem.family == "network" or found.word in STARVING
+    return problem.family in ("network", "kernel", "hardware", "virt") or found.word in STARVING
 
 
 def _same_service(problem: OpenProblem, found: OpenProblem) -> Reason | None:

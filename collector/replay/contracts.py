@@ -11,6 +11,8 @@ from ticketing.terms import Topology as Places
 
 CONTRACT = "replay"
 SERVICE = "service"
+SSH = "ssh"
+"""The engineers' way in: watched from outside like any service."""
 NEVER_S = 3600.0
 """The player itself asks for a service's probe when what it would see may have changed."""
 
@@ -43,7 +45,14 @@ def _host_terms(host: Host) -> HostTerms:
         web_environment=True,
         exclusive_access=True,
         topology=Places(provider=host.provider, **host.places),
-        services=[ServiceTerms(name=SERVICE, check=check, interval=NEVER_S)],  # type: ignore[arg-type]
+        services=[
+            ServiceTerms(name=SERVICE, check=check, interval=NEVER_S),  # type: ignore[arg-type]
+            ServiceTerms(
+                name=SSH,
+                check={"type": "ssh", "host": address_of(host.id)},  # type: ignore[arg-type]
+                interval=NEVER_S,  # type: ignore[arg-type]
+            ),
+        ],
     )
 
 

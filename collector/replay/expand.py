@@ -6,8 +6,8 @@ The meaning is that of the files' ``semantics``:
   the platform lacks the signal. Events are delivered once, whatever the sampling.
 - A host is not heard from the moment its heartbeat is lost, or already from the moment every vantage saw it dead, till
   its heartbeat is back. What has ``rx`` was seen inside meanwhile and buffered; anything else was not.
-- From a vantage where ``ext.icmp`` is dead, what the timeline does not set there is dead too. A service that the
-  timeline watches from other vantages only is not watched from this one: nobody knows what it would see.
+- From a vantage where ``ext.icmp`` is dead, what the timeline does not set there is dead too; anything else that it does
+  not set there is as the baseline says.
 - Noise is drawn on measured gauges only; a shift moves all times of one host by the same few seconds.
 """
 
@@ -40,6 +40,10 @@ SHORT_STOP_MS = 10_000
 
 _ON_METAL_ONLY = ("hw.smart", "hw.edac", "hw.therm", "hw.raid", "hw.nvme", "cpu.mhz")
 _NEVER_BY_BASELINE = ("boot.", "repl.", "virt.dom", "hw.sel", "ops.", "mem.corrupted", "agent.")
+
+
+_SIZES = ("cpu.online", "mem.total_mb", "mem.balloon_mb", "ubc.", "hw.", "boot.", "fs.", "virt.dom")
+"""What a machine has, and not what it is doing: the first value of it is no change."""
 
 
 def is_event(signal: str) -> bool:
@@ -115,7 +119,10 @@ class HostScript:
         }
 
     def values_at(self, t_ms: int) -> dict[str, Any]:
-        """Signal -> what the agent's samplers read then."""
+        """Signal -> what the agent's samplers read then. What a machine is like at its start it was like before."""
+        if t_ms < 0:
+            first = {e.signal: e.value for e in self._held if e.t_ms <= 0 and e.signal.startswith(_SIZES)}
+            return {**self._values, **first}
         while self._walked < len(self._held) and self._held[self._walked].t_ms <= t_ms:
             entry = self._held[self._walked]
             self._values[entry.signal] = entry.value
@@ -182,7 +189,9 @@ def stops_of(mine: Iterable[Entry], scenario: Scenario) -> tuple[Stop, ...]:
         ]
         said = [(t, w) for t, w in byes if w != "none" and t <= lost_ms <= t + SOON_MS]
         goodbye = said[-1][1] if said else ""
-        from_ms = min([lost_ms, *begins, *(t for t, _ in said[-1:])])
+        # What is buffered was already not delivered when it happened.
+        kept = [e.t_ms for e in mine if e.rx_ms is not None and e.t_ms <= lost_ms <= e.t_ms + SOON_MS]
+        from_ms = min([lost_ms, *begins, *kept, *(t for t, _ in said[-1:])])
         found.append(Stop(from_ms, back_ms, goodbye, _buffered(mine, from_ms, back_ms)))
     for t_ms, word in byes:
         if word != "none" and not any(s.from_ms <= t_ms and s.goodbye for s in found if s.from_ms == t_ms):
@@ -224,13 +233,11 @@ class Outside:
     def __init__(self, scenario: Scenario) -> None:
         self._baselines = scenario.baselines
         self._held: dict[tuple[str, str, str], tuple[list[int], list[Any]]] = {}
-        self._vantages: dict[tuple[str, str], set[str]] = {}
         for entry in scenario.timeline:
             if is_seen(entry.signal) and not is_event(entry.signal):
                 times, values = self._held.setdefault((entry.host, entry.signal, entry.vantage), ([], []))
                 times.append(entry.t_ms)
                 values.append(entry.value)
-                self._vantages.setdefault((entry.host, entry.signal), set()).add(entry.vantage)
 
     def seen(self, host_id: str, signal: str, t_ms: int, vantage: str = COLLECTOR) -> Any:
         """The value from that vantage at that instant; None where nobody watches it from there."""
@@ -239,15 +246,12 @@ class Outside:
             return said
         if signal in ("ext.tcp22", "ext.svc") and self._said(host_id, "ext.icmp", t_ms, vantage) == "dead":
             return "timeout" if signal == "ext.tcp22" else "dead"
-        if signal == "ext.svc" and self._vantages.get((host_id, signal), {vantage}) - {vantage}:
-            # It is watched, but not from here.
-            return None if (host_id, signal, vantage) not in self._held else self._baselines.get(signal)
         return self._baselines.get(signal)
 
     def changes(self, host_id: str, vantage: str = COLLECTOR) -> tuple[int, ...]:
         """Instants at which what that vantage sees of the host's service may change."""
         found: set[int] = set()
-        for signal in ("ext.icmp", "ext.svc"):
+        for signal in ("ext.icmp", "ext.tcp22", "ext.svc"):
             times, _ = self._held.get((host_id, signal, vantage), ([], []))
             found.update(times)
         return tuple(sorted(found))

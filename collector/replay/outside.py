@@ -39,14 +39,15 @@ class ScriptedNetwork:
         host_id = self._host_at.get(address, "")
         if not host_id:
             return _answer("unknown", 0.0)
-        state = self._state(kind, host_id, vantage, t_ms)
+        is_ssh = (target.get("check") or {}).get("type") == "ssh"
+        state = self._state(kind, host_id, vantage, t_ms, is_ssh=is_ssh)
         facts = {}
         if kind == "trace":
             facts = {"last_hop": self._outside.seen(host_id, "ext.last_hop", t_ms, vantage)}
         ms = {"timeout": timeout_s * 1000, "dead": timeout_s * 1000, "slow": SLOW_MS}.get(state, QUICK_MS)
         return _answer(state, ms, facts)
 
-    def _state(self, kind: str, host_id: str, vantage: str, t_ms: int) -> str:
+    def _state(self, kind: str, host_id: str, vantage: str, t_ms: int, *, is_ssh: bool = False) -> str:
         def seen(signal: str) -> str:
             return str(self._outside.seen(host_id, signal, t_ms, vantage) or "unknown")
 
@@ -58,6 +59,8 @@ class ScriptedNetwork:
             return seen("ext.bmc")
         if kind == "trace":
             return "ok"
+        if kind == "service" and is_ssh:
+            return seen("ext.tcp22")
         if kind in ("service", "http", "tcp"):
             word = seen("ext.svc")
             # A host that swallows everything lets a connection run out; one that answers says that nobody is there.

@@ -63,6 +63,8 @@ class TickContext:
     """Problems that could not be judged, for a fault of our own, since the auditor last looked."""
     audited_at_ms: int = 0
     quiet_checked_at_ms: int = 0
+    told_until_ms: int = 0
+    """What was said of hosts and providers up to then has been judged."""
     book_of_services: Book | None = None
     """The book that the rows of ``services`` were last made from."""
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, and_, not_, select
 
 from collector.qualify.damping import NOTED_FAMILIES, NOTED_SEVERITY
-from collector.qualify.shared import FAMILIES
+from collector.qualify.shared import FAMILIES, RELATED
 from collector.tables import hosts, open_findings
 from collector.tick.cases import OpenRow, load_open
 from collector.tick.problems import OpenSet, Problem, problem_of
@@ -23,16 +23,38 @@ KIN_MAX = 300
 
 def call_kin(tx: Connection, touched: dict[str, Problem], open_set: OpenSet) -> None:
     """Add the neighbours' problems of the same families to ``touched``, and what holds on them to ``open_set``."""
-    families = sorted({p.key.partition("|")[0] for p in touched.values() if p.members(open_set)} & FAMILIES)
+    mine = {
+        p.key.partition("|")[0] for p in touched.values() if _may_be_shared(p.members(open_set))
+    } & FAMILIES
+    families = sorted(mine.union(*(RELATED.get(family, frozenset()) for family in mine)))
     if not families:
         return
     near = _near(tx, families, open_set)
     for host_id, here in load_open(tx, near).items():
         open_set[host_id] = here
         for opened in here.values():
-            if opened.family in families and not _is_noted(opened):
+            if opened.family in families and not _is_noted(opened) and _may_be_shared([opened]):
                 key = problem_of(opened)
                 touched.setdefault(f"{host_id}\n{key}", Problem(host_id, key))
+
+
+def _may_be_shared(members: Sequence[OpenRow]) -> bool:
+    """Whether neighbours may suffer from the same: of services what is seen from outside, of silent hosts those that hang.
+
+    The dead are grouped by themselves (collector.qualify.correlate), in a number that no kin may be.
+    """
+    return any(
+        opened.stream.startswith("collector:")
+        if opened.family == "service"
+        else opened.family != "silence" or silence_word(opened) == "hung"
+        for opened in members
+    )
+
+
+def silence_word(opened: OpenRow) -> str:
+    """What the probes made of a silence (collector.qualify.silence)."""
+    fact = (opened.body.get("facts") or {}).get("silence.outcome") or {}
+    return str(fact.get("now", ""))
 
 
 def _is_noted(opened: OpenRow) -> bool:

@@ -25,6 +25,8 @@ from ticketing.contracts import Book
 
 RULE = "outside.service"
 FAILURES = 2
+CONFIRM_MS = 20_000
+"""So long a service must fail: a way that is gone for seconds is no outage."""
 SUCCESSES = 2
 GOOD = frozenset({"ok", "slow"})
 ASK_AGAIN_MS = 1_000
@@ -70,7 +72,7 @@ def fold(state: RuleState, answer_state: str, at_ms: int, may_judge: bool) -> St
     failing = dataclasses.replace(state, fails=state.fails + 1, oks=0, failing_since_ms=since)
     if state.is_open:
         return Step(failing)
-    if failing.fails >= FAILURES and may_judge:
+    if failing.fails >= FAILURES and at_ms - since >= CONFIRM_MS and may_judge:
         return Step(dataclasses.replace(failing, is_open=True), "opened")
     return Step(failing, "ask_again")
 
@@ -314,9 +316,13 @@ def _heard(tx: Connection, host_ids: list[str]) -> dict[str, tuple[str, int | No
     found: dict[str, tuple[str, int | None]] = {}
     for part in chunks(host_ids):
         for row in tx.execute(
-            select(hosts.c.id, hosts.c.life, hosts.c.last_report_at_ms).where(hosts.c.id.in_(part))
+            select(hosts.c.id, hosts.c.life, hosts.c.goodbye, hosts.c.last_report_at_ms).where(
+                hosts.c.id.in_(part)
+            )
         ):
-            found[row.id] = (row.life, row.last_report_at_ms)
+            # Only its agent was stopped: the host itself is to serve as ever.
+            is_agent_only = row.life == "stopped" and row.goodbye == "service_stop"
+            found[row.id] = ("agent_stopped" if is_agent_only else row.life, row.last_report_at_ms)
     return found
 
 
@@ -363,7 +369,13 @@ def _finding(row: Any, done: Step, answer: Mapping[str, Any], around: Mapping[st
     more = answer.get("facts") or {}
     if "port" in more:
         facts["ext.port"] = {"now": str(more["port"])}
-    notes = {"state": state, "detail": answer.get("detail", ""), "ms": answer.get("ms")}
+    spec = row.target.get("check") or {}
+    notes = {
+        "type": str(spec.get("type", "")),
+        "state": state,
+        "detail": answer.get("detail", ""),
+        "ms": answer.get("ms"),
+    }
     if "http_status" in more:
         notes["status"] = more["http_status"]
     if done.event == "closed":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import JSON, Connection, and_, bindparam, delete, insert, select, update
@@ -136,9 +136,20 @@ def _change(held: OpenRow, row: Row) -> None:
     held.changed_at_ms = max(held.changed_at_ms, row.at_ms)
     held.at_ms = min(held.at_ms, row.at_ms)
     merged = dict(held.body)
-    merged["facts"] = {**(held.body.get("facts") or {}), **(row.body.get("facts") or {})}
+    merged["facts"] = _newer(held.body.get("facts") or {}, row.body.get("facts") or {})
     merged["evidence"] = row.body.get("evidence") or held.body.get("evidence")
     held.body = merged
+
+
+def _newer(facts: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts as they are now; what each was when the finding opened goes with it."""
+    found = dict(facts)
+    for name, fact in changes.items():
+        known = facts.get(name)
+        if isinstance(known, Mapping) and isinstance(fact, Mapping):
+            fact = {**fact, "first": known.get("first", known.get("now"))}
+        found[name] = fact
+    return found
 
 
 def write_open(tx: Connection, before: Sequence[tuple[str, str, str]], open_set: OpenSet) -> None:

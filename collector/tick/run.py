@@ -21,6 +21,7 @@ from collector.tick.resolve import resolve_cleared
 from collector.tick.seen import watch_seen
 from collector.tick.silence import watch_silence
 from collector.tick.traces import ask_traces
+from collector.tick.unserved import watch_unserved
 from ticketing import contracts
 
 SHORTEST_WAIT_MS = 20
@@ -36,6 +37,7 @@ def run_tick(tx: Connection, now_ms: int, ctx: TickContext) -> TickReport:
     ask_traces(tx, now_ms, ctx, report)
     watch_outside(tx, now_ms, ctx, ctx.book, report)
     watch_seen(tx, now_ms, ctx, report)
+    watch_unserved(tx, now_ms, ctx, report)
     judge_findings(tx, now_ms, ctx, ctx.book, report)
     resolve_cleared(tx, now_ms, ctx, ctx.book, report)
     run_clocks(tx, now_ms, ctx, ctx.book, report)

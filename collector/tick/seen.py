@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, select
 
-from collector.tables import observations, open_findings
+from collector.tables import hosts, observations, open_findings
 from collector.tick.context import TickContext, TickReport
 from collector.tick.rows import OwnFinding, append_own
 
@@ -24,6 +24,7 @@ STEP_LASTS_MS = 3_600_000
 OFF_MS = 500.0
 WELL_MS = 100.0
 OFF_FOR_MS = 600_000
+TOGETHER_MS = 15_000
 LOOK_BACK_MS = 2 * STEP_LASTS_MS
 
 
@@ -46,9 +47,33 @@ def watch_seen(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport
     for row in rows:
         into = steps if row.signal == "clk.offset_step_s" else offsets
         into.setdefault(row.host_id, []).append((row.at_ms, float(row.value)))
+    steps = _without_our_own(tx, steps)
     found = [*_stood_still(steps, held, now_ms, report), *_truly_off(offsets, held, now_ms, report)]
     append_own(tx, SEEN_STREAM, found, now_ms)
     report.count("seen_findings", len(found))
+
+
+def _without_our_own(
+    tx: Connection, steps: Mapping[str, list[tuple[int, float]]]
+) -> dict[str, list[tuple[int, float]]]:
+    """The steps without those that hosts of several providers made together: then it was our clock that stood (P2)."""
+    large = [(at, step, host) for host, moves in steps.items() for at, step in moves if step >= STEP_MIN_S]
+    if len(large) < 2:
+        return dict(steps)
+    wanted = select(hosts.c.id, hosts.c.topology).where(
+        hosts.c.id.in_(sorted({h for _, _, h in large})[:500])
+    )
+    provider = {row.id: str((row.topology or {}).get("provider") or row.id) for row in tx.execute(wanted)}
+    ours = set()
+    for at_ms, step, host_id in large:
+        alike = {
+            provider.get(other, other)
+            for at, size, other in large
+            if abs(at - at_ms) <= TOGETHER_MS and abs(size - step) <= max(0.5, 0.1 * step)
+        }
+        if len(alike) >= 2:
+            ours.add((host_id, at_ms))
+    return {host: [m for m in moves if (host, m[0]) not in ours] for host, moves in steps.items()}
 
 
 def _held(tx: Connection) -> dict[tuple[str, str], tuple[int, int]]:

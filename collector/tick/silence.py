@@ -14,13 +14,14 @@ from sqlalchemy import Connection, and_, bindparam, exists, func, insert, select
 
 from collector.asks import COLLECTOR, SOURCE
 from collector.fleet import Life, Sign, decide_by_ms, lifted_deadline_ms, step, was_asleep
-from collector.observed import observe
+from collector.observed import observe, recent
 from collector.qualify.correlate import groups_of
 from collector.qualify.silence import (
     Asked,
     Outcome,
     Witness,
     are_we_cut_off,
+    is_maimed,
     looks_isolated,
     outcome,
     witness,
@@ -30,6 +31,7 @@ from collector.tables import hosts, open_findings, probes
 from collector.tick.asks import asks_about, write_asks
 from collector.tick.context import TickContext, TickReport
 from collector.tick.questions import MANY, look_again, probe_row, questions_about
+from collector.tick.rollouts import wait_for_roll_outs
 from collector.tick.rows import (
     CUT_OFF_SINCE,
     CUT_OFF_UNTIL,
@@ -46,6 +48,8 @@ BACK_FOR_MS = 30_000
 """So long after we were cut off ourselves nobody is judged yet."""
 
 PATH_GROUP = "path:collector"
+OUR_HOPS = "col-"
+SEEN_FOR_MS = 600_000
 LAST_TICK = "last_tick_ms"
 RULE = "silence"
 ANCHOR_HOST = ""
@@ -64,6 +68,7 @@ SHORT_WAIT_MS = 1_300
 def watch_silence(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> None:
     """The whole step: lift after our own gap, suspect, decide, and see who came back."""
     _lift_after_gap(tx, now_ms, ctx, report)
+    wait_for_roll_outs(tx, now_ms, report)
     _suspect(tx, now_ms, ctx, book, report)
     _decide(tx, now_ms, ctx, report)
     _see_returned(tx, now_ms, ctx, report)
@@ -266,6 +271,7 @@ def _must_judge_nobody(
 ) -> bool:
     """Whether we are the ones cut off, or do not know yet: then every suspicion is lifted, or waits."""
     anchors = _anchor_answers(tx, ctx)
+    ends_at_us = _end_at_our_edge(tx, suspects, now_ms)
     is_late = all(now_ms >= decide_by_ms(s.row.silent_after_ms) for s in suspects)
     if anchors and not all(anchors.values()) and not is_late:
         return True
@@ -278,7 +284,9 @@ def _must_judge_nobody(
             hosts.c.life == Life.ALIVE.value, hosts.c.is_retired.is_(False), hosts.c.silent_after_ms > now_ms
         )
     )
-    is_cut_off = are_we_cut_off(anchors)
+    is_cut_off = (
+        are_we_cut_off(anchors) or ends_at_us or (len(providers) >= 2 and is_maimed(anchors) and not answers)
+    )
     if not is_cut_off and not anchors:
         is_cut_off = looks_isolated(
             len(suspects), int(bool(tx.execute(alive).scalar())), len(providers), answers
@@ -298,6 +306,17 @@ def _must_judge_nobody(
         remember(tx, CUT_OFF_SINCE, str(now_ms))
     report.count("lifted", _lift(tx, [s.row for s in suspects], now_ms))
     return True
+
+
+def _end_at_our_edge(tx: Connection, suspects: Sequence[_Suspect], now_ms: int) -> bool:
+    """Whether traces to those who do not answer end at our own edge (hop owners name it ``col-...``)."""
+    dead = [s.row.id for s in suspects if s.outcome.word in ("down", "unknown", "path")]
+    hops = {}
+    for seen in recent(tx, dead, now_ms - SEEN_FOR_MS):
+        is_ours = seen.signal == "ext.last_hop" and seen.vantage in ("", "collector")
+        if is_ours and seen.at_ms >= now_ms - SEEN_FOR_MS:
+            hops[seen.host_id] = str(seen.value)
+    return bool(hops) and all(hop.startswith(OUR_HOPS) for hop in hops.values())
 
 
 def _anchor_answers(tx: Connection, ctx: TickContext) -> dict[str, str]:

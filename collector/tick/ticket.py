@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select
 
 from collector.qualify.case import Case, Held, as_number
 from collector.qualify.recorded import scenario_of
-from collector.qualify.subjects import OpenProblem, may_join, stem
+from collector.qualify.subjects import NO_CAUSE_OF_SILENCE, OpenProblem, may_explain, may_join, stem
 from collector.tables import judgements
 from collector.vitals import WINDOW_MS, Series, series_of
 from ticketing import intake, opening
@@ -24,6 +24,9 @@ from ticketing.tables import tickets
 
 PLOTTED_MAX = 40
 """Hosts whose vitals one tick reads for a plot: an outage of hundreds is told by its first."""
+
+BEFORE_SILENCE_MS = 120_000
+"""What began this little after the silence was noticed still came before it: a deadline dates it, and a rule holds first."""
 
 FULL_PCT = 95.0
 """A file system this full explains what fails on it."""
@@ -79,6 +82,26 @@ class Desk:
     def _note(self, problem: OpenProblem) -> None:
         self.problems.setdefault(problem.host_id, []).append(problem)
 
+    def note_joined(self, host_id: str, ticket_id: int, held: Held) -> None:
+        """A finding that belongs to a ticket of another family: what follows from it belongs there as well."""
+        row = self.rows.get(ticket_id)
+        if row is None or row["family"] == held.family or row["origin"] != "machine":
+            return
+        word = held.facts.get("silence.outcome")
+        self._note(
+            OpenProblem(
+                ticket_id,
+                host_id,
+                row["problem"].partition("|")[2],
+                held.family,
+                row["root_cause"],
+                held.at_ms,
+                frozenset({stem(held.subject)}) if held.subject else frozenset(),
+                held.is_outside,
+                str(word.now) if word is not None else "",
+            )
+        )
+
     def contract_id(self, host_id: str) -> str:
         """The contract that guards the host; ``internal`` for one that no contract names any more."""
         contract = self.book.contract_of(host_id)
@@ -93,6 +116,10 @@ class Desk:
             why = may_join(problem, symptom, is_full=_is_full(case))
             if why is not None and verdict.class_ in (1, 2):
                 return self._join(problem, verdict, case, why)
+        for problem in self.problems.get(case.host.id, ()):
+            why = may_explain(symptom, problem)
+            if why is not None and verdict.class_ in (1, 2):
+                return self._join(problem, verdict, case, why, is_cause=True)
         return self._open(verdict, case, symptom)
 
     def _symptom(self, verdict: Verdict, held: Held) -> OpenProblem:
@@ -119,7 +146,9 @@ class Desk:
         record_judgement(self.tx, done.ticket_id, self.now_ms, verdict, case)
         return _placed(done)
 
-    def _join(self, problem: OpenProblem, verdict: Verdict, case: Case, why: Reason) -> Placed:
+    def _join(
+        self, problem: OpenProblem, verdict: Verdict, case: Case, why: Reason, *, is_cause: bool = False
+    ) -> Placed:
         """A symptom of a cause that has its ticket: said there, with its own reasons, and nowhere else."""
         body = {
             "reason": why.to_dict(),
@@ -129,7 +158,8 @@ class Desk:
             "began_at_ms": verdict.began_at_ms,
         }
         intake.add_evidence(self.tx, problem.ticket_id, body, self.now_ms)
-        self.learn_from(problem.ticket_id, verdict, case)
+        self.learn_from(problem.ticket_id, verdict, case, is_cause=is_cause)
+        self._note(self._symptom_of(problem.ticket_id, verdict, case))
         self._note(
             dataclasses.replace(
                 problem,
@@ -139,7 +169,15 @@ class Desk:
         )
         return Placed("joined", problem.ticket_id, why)
 
-    def learn_from(self, ticket_id: int, verdict: Verdict, case: Case) -> None:
+    def _symptom_of(self, ticket_id: int, verdict: Verdict, case: Case) -> OpenProblem:
+        """The symptom as a member of that ticket: what follows from it belongs there as well."""
+        row = self.rows.get(ticket_id)
+        cause = row["root_cause"] if row is not None else verdict.root_cause
+        return dataclasses.replace(
+            self._symptom(verdict, case.subject), ticket_id=ticket_id, root_cause=cause
+        )
+
+    def learn_from(self, ticket_id: int, verdict: Verdict, case: Case, *, is_cause: bool = False) -> None:
         """A symptom may know more of the cause than the ticket that it belongs to: then the ticket is judged anew.
 
         So the inside view, the forensics after a boot or a pause seen on the clocks turn a provisional verdict.
@@ -147,9 +185,12 @@ class Desk:
         row = self.rows.get(ticket_id)
         if row is None or not row["scope"].startswith("host:") or verdict.class_ not in (1, 2):
             return
+        if row["family"] == "silence" and not _may_silence(verdict, row):
+            return
         is_open_question = row["root_cause"] in ("unknown", verdict.root_cause) or row["confidence"] == "low"
         knows_more = _RANK[verdict.confidence] > _RANK[Confidence(row["confidence"])]
-        if not (is_open_question and knows_more):
+        is_cause = is_cause and verdict.confidence is not Confidence.LOW
+        if not ((is_open_question and knows_more) or is_cause):
             return
         taken = dataclasses.replace(
             verdict,
@@ -206,6 +247,12 @@ class Desk:
             if done.ticket_id is not None and done.verb != "joined" and parent_id is None:
                 record_judgement(self.tx, done.ticket_id, self.now_ms, own, case)
             placed.update(dict.fromkeys(by_contract[contract_id], _placed(done)))
+        for host_id, done in placed.items():
+            if done.ticket_id is not None and done.ticket_id not in self.rows:
+                self._refresh(done.ticket_id)
+            if done.ticket_id is not None:
+                held = dataclasses.replace(case.subject, host_id=host_id)
+                self._note(dataclasses.replace(self._symptom(verdict, held), ticket_id=done.ticket_id))
         return {
             host_id: placed[host_id] for _, host_ids in sorted(by_contract.items()) for host_id in host_ids
         }
@@ -217,10 +264,20 @@ class Desk:
                 problem.ticket_id
                 for host_id in verdict.affected
                 for problem in self.problems.get(host_id, ())
-                if (problem.family == verdict.family or problem.root_cause == verdict.root_cause)
+                if (
+                    problem.family == verdict.family
+                    or problem.root_cause == verdict.root_cause
+                    or self._is_why_silent(verdict, problem)
+                )
                 and self.rows[problem.ticket_id]["contract_id"] == contract_id
             }
         )
+
+    def _is_why_silent(self, verdict: Verdict, problem: OpenProblem) -> bool:
+        """The layer below did what the silence of these very hosts was: a pause that ended, a node that is back."""
+        row = self.rows[problem.ticket_id]
+        is_below = verdict.class_ == 1 and verdict.family in ("virt", "kernel", "network", "io", "fs")
+        return problem.family == "silence" and is_below and _may_silence(verdict, row)
 
     def _widen_single(
         self, verdict: Verdict, single: Sequence[int], parent_id: int | None, case: Case
@@ -282,8 +339,24 @@ class Desk:
 
     def _refresh(self, ticket_id: int) -> None:
         row = self.tx.execute(select(tickets).where(tickets.c.id == ticket_id)).mappings().first()
-        if row is not None:
-            self.rows[ticket_id] = dict(row)
+        if row is None:
+            return
+        self.rows[ticket_id] = dict(row)
+        for host_id, known in self.problems.items():
+            self.problems[host_id] = [
+                dataclasses.replace(p, root_cause=row["root_cause"]) if p.ticket_id == ticket_id else p
+                for p in known
+            ]
+
+
+def _may_silence(verdict: Verdict, row: Mapping[str, Any]) -> bool:
+    """Whether what was found may be why the host fell silent: a cause, and one that was there before (rule 6).
+
+    The kernel's and the hardware's own word is dated by the boot that brought it, and speaks of the one before.
+    """
+    is_told_afterwards = verdict.family in ("kernel", "hardware", "silence")
+    is_before = verdict.began_at_ms <= row["began_at_ms"] + BEFORE_SILENCE_MS
+    return verdict.root_cause not in NO_CAUSE_OF_SILENCE and (is_before or is_told_afterwards)
 
 
 def _is_full(case: Case) -> bool:

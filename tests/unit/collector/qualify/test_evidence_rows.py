@@ -9,6 +9,7 @@ import pytest
 from collector.qualify.judge import ROWS
 from collector.qualify.row import DECISIVE, GROUPS
 from collector.tick.context import TEXTS_FOLDER
+from tests.unit.collector.qualify.row_cases import MORE
 from ticketing.texts import register, set_strict, texts
 
 pytestmark = pytest.mark.collector
@@ -245,7 +246,7 @@ def silence_cases(c, h, s):
         "silence.nothing_answers": (c("silence", {"silence.outcome": "down"}), c("silence", group("node"))),
         "silence.not_returned": (
             c("silence", {"silence.outcome": "down", "agent.stop_reason": "host_shutdown"}),
-            c("silence", gone | {"agent.stop_reason": "host_shutdown"}),
+            c("silence", gone | {"agent.stop_reason": "host_shutdown", "ext.tcp22": "ok"}),
         ),
         "silence.not_probed": (
             c("silence", {"silence.outcome": "unknown"}),
@@ -431,6 +432,7 @@ def cases(c, h, s):
         network_cases,
         clock_cases,
         hardware_cases,
+        *MORE,
     )
     return {row_id: pair for table in tables for row_id, pair in table(c, h, s).items()}
 

@@ -1,4 +1,4 @@
-"""Contracted services probed from outside: two failures in a row, re-asked at once, and one ticket per cause."""
+"""Contracted services probed from outside: failures that last, re-asked at once, and one ticket per cause."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from collector.tick.outside import RuleState, fold
+from collector.tick.outside import CONFIRM_MS, RuleState, fold
 from ticketing.terms import ServiceTerms
 
 pytestmark = pytest.mark.collector
@@ -28,7 +28,7 @@ def guarded(world):
 
 def test_a_service_that_is_refused_is_asked_again_at_once_and_gets_its_ticket(guarded):
     guarded.network.states[("service", "addr-a1")] = "refused"
-    guarded.run(34, beating=("a1",))
+    guarded.run(56, beating=("a1",))
     assert causes(guarded) == ["os.service_failed"]
     (ticket,) = guarded.tickets()
     assert ticket["problem"] == "service|host:a1/service:web"
@@ -36,7 +36,7 @@ def test_a_service_that_is_refused_is_asked_again_at_once_and_gets_its_ticket(gu
 
 def test_two_good_answers_close_it(guarded):
     guarded.network.states[("service", "addr-a1")] = "refused"
-    guarded.run(34, beating=("a1",))
+    guarded.run(56, beating=("a1",))
     guarded.network.states[("service", "addr-a1")] = "ok"
     guarded.run(110, beating=("a1",))
     assert causes(guarded) == []
@@ -44,7 +44,7 @@ def test_two_good_answers_close_it(guarded):
 
 def test_a_port_that_swallows_packets_while_the_host_reports_is_a_filter(guarded):
     guarded.network.states[("service", "addr-a1")] = "timeout"
-    guarded.run(34, beating=("a1",))
+    guarded.run(56, beating=("a1",))
     assert causes(guarded) == ["os.firewall"]
 
 
@@ -56,7 +56,7 @@ def test_unit_inside_check_and_outside_probe_of_one_service_are_one_ticket(guard
         "a1", "check_fails", "service", subject="local-web", facts={"check.state": {"now": "refused"}}
     )
     guarded.network.states[("service", "addr-a1")] = "refused"
-    guarded.run(34, beating=("a1",))
+    guarded.run(56, beating=("a1",))
     assert causes(guarded) == ["os.service_failed"]
     assert {f["ticket_id"] for f in guarded.open_findings()} == {guarded.tickets()[0]["id"]}
 
@@ -72,14 +72,14 @@ def test_a_dead_host_s_services_are_a_consequence_of_its_silence(guarded):
 def test_an_application_that_answers_500_on_a_healthy_server_is_proposed_and_not_filed(guarded):
     guarded.network.states[("service", "addr-a1")] = "status"
     guarded.network.facts = {"http_status": 500}
-    guarded.run(34, beating=("a1",))
+    guarded.run(56, beating=("a1",))
     assert causes(guarded) == []
     assert guarded.findings()[0]["why"]["params"]["class_"] == 3
 
 
 def test_a_service_that_left_the_contract_is_no_longer_asked_and_its_finding_closes(guarded):
     guarded.network.states[("service", "addr-a1")] = "refused"
-    guarded.run(34, beating=("a1",))
+    guarded.run(56, beating=("a1",))
     contract = guarded.contracts["acme"]
     bare = [dataclasses.replace(host, services=[]) for host in contract.hosts]
     guarded.replace_contract(dataclasses.replace(contract, hosts=bare))
@@ -110,10 +110,19 @@ def test_scheduled_answers_do_not_pile_up(guarded):
 def test_the_rule_of_outside_answers(answers, events):
     state, seen = RuleState(), []
     for n, answer in enumerate(answers):
-        done = fold(state, answer, n, may_judge=True)
+        done = fold(state, answer, n * CONFIRM_MS, may_judge=True)
         state = done.state
         seen.append(done.event)
     assert seen == events
+
+
+def test_a_way_that_is_gone_for_seconds_is_no_outage():
+    state, seen = RuleState(), []
+    for at_ms, answer in ((0, "timeout"), (1_000, "timeout"), (7_000, "timeout"), (9_000, "ok")):
+        done = fold(state, answer, at_ms, may_judge=True)
+        state = done.state
+        seen.append(done.event)
+    assert seen == ["ask_again", "ask_again", "ask_again", ""]
 
 
 def test_nobody_is_judged_before_the_host_itself_was_heard():
