@@ -46,6 +46,8 @@ CRASH_AGE_S = 86_400
 """A kernel's log that was left more than a day before the last sign of life belongs to an earlier end."""
 BOOT_SLACK_S = 12 * 3600
 """A boot record may be off by a time zone: the hardware clock is read before the zone is known."""
+ORDER_AGE_MS = 15 * 60_000
+"""An order to go down that is older than this was not the one that was followed."""
 SIGNALS = ("boot.wtmp_shutdown", "boot.pstore", "boot.fs_recovery", "boot.restart_cause", "boot.kernel")
 
 Journal = Any
@@ -152,13 +154,14 @@ class Witness:
         booted_ms = self._clock.now_ms() - (self._clock.mono_ms() - born_ms)
         lines = self._last_lines(booted_ms)
         ending = ending_of(line.text for line in lines)
+        orders = ending.orders or self._orders(booted_ms)
         signs = BootSigns(
             booted_ms,
             self._host.kernel,
             earlier,
             wtmp_shutdown=self._wtmp(earlier, lacks),
             ended_in_order=ending.is_orderly if lines else None,
-            orders=[redact(order) for order in ending.orders],
+            orders=[redact(order) for order in orders],
             panic=self._panic(earlier, lacks),
             fs_recovery=self._fs_recovery(lacks),
             restart_cause=self._restart_cause(lacks),
@@ -200,7 +203,16 @@ class Witness:
                     return lines[-LAST_LINES:]
             except ParseError:
                 pass  # an old journalctl's stamp: syslog's file is asked instead
-        answer = self._asked("messages")
+        return self._syslog("messages", booted_ms)
+
+    def _orders(self, booted_ms: int) -> List[str]:
+        """Who asked for it by sudo or a key, where that stands in a log of its own (CentOS)."""
+        lines = self._syslog("secure", booted_ms)
+        return ending_of(line.text for line in lines if line.at_us // 1000 >= booted_ms - ORDER_AGE_MS).orders
+
+    def _syslog(self, question: str, booted_ms: int) -> List[LogLine]:
+        """The last lines of a file of syslog's that were written before the boot."""
+        answer = self._asked(question)
         if isinstance(answer, NoAnswer):
             return []
         now_s = self._clock.now_ms() / 1000.0

@@ -440,6 +440,25 @@ def test_an_orderly_reboot_is_told_as_planned_with_who_asked(machine: Machine) -
     assert "asked for by: The system will reboot now!" in found["host.gap"]["why"]
 
 
+def test_on_a_machine_without_a_lasting_journal_syslogs_files_say_who_asked(machine: Machine) -> None:
+    machine.lived("beat", "host_shutdown")
+    machine.wtmp(boot(machine.booted_s - 90_000), shutdown(machine.booted_s - 60), boot(machine.booted_s))
+
+    def stamp(before_s: int) -> str:
+        return dt.datetime.fromtimestamp(machine.booted_s - before_s).strftime("%b %e %H:%M:%S")
+
+    asked = "web-1 sudo: ivan : TTY=pts/0 ; PWD=/root ; USER=root ; COMMAND=/usr/sbin/"
+    machine.answers["secure"] = (
+        f"{stamp(7200)} {asked}poweroff\n{stamp(70)} {asked}reboot\n{stamp(-5)} {asked}halt\n"
+    )
+    machine.answers["messages"] = f"{stamp(62)} web-1 systemd: Stopping sshd.\n"
+    account = values(machine.told(machine.witness()))["host.gap"]
+    assert [reason for reason in account["why"] if "asked for" in reason] == [
+        "asked for by: /usr/sbin/reboot"
+    ]
+    assert machine.notes.last_words[-1]["text"] == "systemd: Stopping sshd."
+
+
 def test_a_panic_that_pstore_kept_is_told_and_one_of_last_year_is_not(machine: Machine) -> None:
     machine.lived("beat")
     crash = {"path": "/var/lib/systemd/pstore/9/dmesg.txt", "text": "Kernel panic - not syncing: VFS\n"}
