@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -108,6 +109,8 @@ def test_what_hangs_is_a_finding_and_neither_heartbeat_nor_threads_notice(stage:
             file.unlink()
         if made_folder:
             plugin.rmdir()
+            with contextlib.suppress(OSError):
+                plugin.parent.rmdir()
 
 
 def test_hostile_names_break_no_output_and_reach_no_shell(stage: Any, tmp_path: Path) -> None:
