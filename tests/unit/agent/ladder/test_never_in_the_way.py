@@ -126,7 +126,7 @@ def test_hostile_names_break_no_output_and_reach_no_shell(stage: Any, tmp_path: 
             lambda: [c for c in stage.changes if c["rule"] == "fs_hung" and c["subject"].endswith("X")],
             seconds=60,
         )
-        (found,) = [c for c in stage.changes if c["rule"] == "fs_hung"]
+        found = next(c for c in stage.changes if c["rule"] == "fs_hung" and c["kind"] == "opened")
         assert "\x1b" not in str(found["evidence"]) and "\n" not in str(found["evidence"])
         assert not list(tmp_path.glob("**/owned")) and not Path("owned").exists()
         log = (tmp_path / "log").read_text()
