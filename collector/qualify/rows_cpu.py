@@ -58,7 +58,8 @@ def _no_steal(case: Case) -> Params | None:
 def _stall_stolen(case: Case) -> Params | None:
     """A processor that stood still because it was not given to us (P6)."""
     stalled = case.has_line(_STALL.search)
-    stolen = case.ran_above("cpu.steal_pct", STEAL_STALLS_PCT)
+    spin = case.number("cpu.spin_score")
+    stolen = case.ran_above("cpu.steal_pct", STEAL_STALLS_PCT) or (spin is not None and spin < SPIN_VERY_SLOW)
     return holds(bool(stalled) and stolen and not case.host.is_bare_metal, line=stalled[:160])
 
 
@@ -169,7 +170,7 @@ CPU_ROWS: Sequence[Row] = (
     row("cpu.spin_slow", "cpu", "virt.cpu_contention", MEDIUM, "clock", "signals.md 3.1 C4", _slow_spin),
     row(
         "cpu.spin_very_slow",
-        "cpu",
+        "cpu kernel",
         "virt.cpu_contention",
         STRONG,
         "clock",

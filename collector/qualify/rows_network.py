@@ -10,6 +10,8 @@ from collector.qualify.row import MEDIUM, STRONG, WEAK, Params, Row, holds, row
 from collector.qualify.rows_silence import ends_inside_provider, last_hop
 
 FLAPS = 4.0
+_TABLE_FULL = re.compile(r"nf_conntrack: table full, dropping packet")
+_FLOOD = re.compile(r"Possible SYN flooding on port")
 _TX_TIMEOUT = re.compile(r"NETDEV WATCHDOG: \w+ \(\w*\): transmit queue \d+ timed out")
 
 
@@ -149,6 +151,23 @@ def _big_packets(case: Case) -> Params | None:
 def _conntrack(case: Case) -> Params | None:
     used = case.number("net.conntrack_pct")
     return holds(used is not None and used >= 90.0, used=used)
+
+
+def _line_of(pattern: re.Pattern[str]):
+    """The kernel's own word on one of its limits."""
+
+    def when(case: Case) -> Params | None:
+        line = case.has_line(pattern.search) or next(
+            (
+                str(h.facts["kmsg"].now)
+                for h in case.held()
+                if "kmsg" in h.facts and pattern.search(str(h.facts["kmsg"].now))
+            ),
+            "",
+        )
+        return holds(bool(line), line=line[:160])
+
+    return when
 
 
 def _ports(case: Case) -> Params | None:
@@ -316,6 +335,26 @@ NETWORK_ROWS: Sequence[Row] = (
     ),
     row(
         "net.conntrack", "network limits", "os.conntrack", -STRONG, "demand", "signals.md 3.8 L3", _conntrack
+    ),
+    row(
+        "net.conntrack_line",
+        "network limits",
+        "os.conntrack",
+        -STRONG,
+        "kernel",
+        "signals.md 4 conntrack",
+        _line_of(_TABLE_FULL),
+        says="net.kernel_says",
+    ),
+    row(
+        "net.flood_line",
+        "network limits service",
+        "os.syn_flood",
+        -STRONG - MEDIUM,
+        "kernel",
+        "signals.md 4 synflood",
+        _line_of(_FLOOD),
+        says="net.kernel_says",
     ),
     row("net.ports", "network limits", "os.port_exhaustion", -STRONG, "demand", "signals.md 3.8 L4", _ports),
     row(

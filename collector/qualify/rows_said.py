@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from collector.qualify.case import SCOPES, Case
 from collector.qualify.row import MEDIUM, STRONG, WEAK, Params, Row, holds, row
 
-BEFORE_MS = 300_000
+BEFORE_MS = 600_000
 AFTER_MS = 3_600_000
 """Providers write their log late: an entry within the hour after still speaks of this fault."""
 

@@ -57,6 +57,9 @@ SERVED_BY = frozenset(
 ANY_REASON = frozenset({"", "unknown", "os.service_failed"})
 """Causes that say too little for two symptoms to share them."""
 
+STARVES_FOR_MS = 30 * 60_000
+"""Want of memory, disk or names may take so long to bring a program down."""
+
 SOON_MS = 60_000
 """Clocks and samples differ: a cause that shows this little after its consequence still came before it."""
 
@@ -199,6 +202,8 @@ def _is_in_time(problem: OpenProblem, found: OpenProblem, is_full: bool) -> bool
     # way or a starved host why it is not heard.
     is_lasting = problem.family == "silence" or (problem.family == "fs_space" and is_full)
     is_lasting = is_lasting or (found.family == "silence" and problem.family in LASTING)
+    is_starved = found.family in SERVICE_FAMILIES and problem.family in ("memory", "io", "dns", "fs")
+    is_lasting = is_lasting or (is_starved and found.began_at_ms - problem.began_at_ms <= STARVES_FOR_MS)
     is_lasting = is_lasting or (
         found.family == "service" and found.is_outside and problem.family in SERVED_BY
     )

@@ -49,6 +49,7 @@ BACK_FOR_MS = 30_000
 
 PATH_GROUP = "path:collector"
 OUR_HOPS = "col-"
+OUR_EDGE_FOR_MS = 3_600_000
 SEEN_FOR_MS = 600_000
 LAST_TICK = "last_tick_ms"
 RULE = "silence"
@@ -285,7 +286,9 @@ def _must_judge_nobody(
         )
     )
     is_cut_off = (
-        are_we_cut_off(anchors) or ends_at_us or (len(providers) >= 2 and is_maimed(anchors) and not answers)
+        are_we_cut_off(anchors)
+        or ends_at_us
+        or (len(providers) >= 2 and is_maimed(anchors) and not _is_any_reached(suspects))
     )
     if not is_cut_off and not anchors:
         is_cut_off = looks_isolated(
@@ -308,13 +311,18 @@ def _must_judge_nobody(
     return True
 
 
+def _is_any_reached(suspects: Sequence[_Suspect]) -> bool:
+    """Whether one of them answered us ourselves."""
+    return any(s.outcome.word not in ("down", "unknown", "path") for s in suspects)
+
+
 def _end_at_our_edge(tx: Connection, suspects: Sequence[_Suspect], now_ms: int) -> bool:
     """Whether traces to those who do not answer end at our own edge (hop owners name it ``col-...``)."""
     dead = [s.row.id for s in suspects if s.outcome.word in ("down", "unknown", "path")]
     hops = {}
     for seen in recent(tx, dead, now_ms - SEEN_FOR_MS):
         is_ours = seen.signal == "ext.last_hop" and seen.vantage in ("", "collector")
-        if is_ours and seen.at_ms >= now_ms - SEEN_FOR_MS:
+        if is_ours and seen.at_ms >= now_ms - OUR_EDGE_FOR_MS:
             hops[seen.host_id] = str(seen.value)
     return bool(hops) and all(hop.startswith(OUR_HOPS) for hop in hops.values())
 

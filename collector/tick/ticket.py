@@ -190,7 +190,8 @@ class Desk:
         is_open_question = row["root_cause"] in ("unknown", verdict.root_cause) or row["confidence"] == "low"
         knows_more = _RANK[verdict.confidence] > _RANK[Confidence(row["confidence"])]
         is_cause = is_cause and verdict.confidence is not Confidence.LOW
-        if not ((is_open_question and knows_more) or is_cause):
+        is_first_guess = row["root_cause"] == "unknown" and verdict.root_cause != "unknown"
+        if not ((is_open_question and knows_more) or is_cause or is_first_guess):
             return
         taken = dataclasses.replace(
             verdict,
@@ -229,7 +230,9 @@ class Desk:
             by_contract.setdefault(self.contract_id(host_id), []).append(host_id)
         parent_id = None
         if len(by_contract) > 1:
-            parent = intake.open_or_join(self.tx, self.book, verdict, "internal", self.now_ms)
+            parent = self._parent_of(verdict) or intake.open_or_join(
+                self.tx, self.book, verdict, "internal", self.now_ms
+            )
             parent_id = parent.ticket_id
             if parent_id is not None and parent.verb != "joined":
                 record_judgement(self.tx, parent_id, self.now_ms, verdict, case)
@@ -256,6 +259,25 @@ class Desk:
         return {
             host_id: placed[host_id] for _, host_ids in sorted(by_contract.items()) for host_id in host_ids
         }
+
+    def _parent_of(self, verdict: Verdict) -> intake.Outcome | None:
+        """The parent that the hosts' tickets of the same cause have already: it is widened, and no second one opened."""
+        known = {
+            self.rows[p.ticket_id]["parent_id"]
+            for host_id in verdict.affected
+            for p in self.problems.get(host_id, ())
+            if p.root_cause == verdict.root_cause and p.ticket_id in self.rows
+        } - {None}
+        if len(known) != 1:
+            return None
+        parent_id = known.pop()
+        self._refresh(parent_id)
+        row = self.rows.get(parent_id)
+        if row is None or row["open_mark"] != 1:
+            return None
+        members = tuple(sorted({*row["affected"], *verdict.affected}))
+        wide = dataclasses.replace(verdict, subject=row["problem"].partition("|")[2], affected=members)
+        return intake.widen(self.tx, self.book, parent_id, wide, self.now_ms)
 
     def _singles(self, verdict: Verdict, contract_id: str) -> list[int]:
         """Tickets of this contract that were opened for single hosts of the group, the oldest first."""

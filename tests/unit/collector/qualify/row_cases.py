@@ -78,6 +78,14 @@ def below_cases(c, h, s):
             c("network", seen=(("ext.tcp22", "kex_timeout", "v2"),)),
             c("network", seen=(("ext.tcp22", "ok", "v2"),)),
         ),
+        "net.conntrack_line": (
+            c("limits", lines=("nf_conntrack: nf_conntrack: table full, dropping packet",)),
+            c("limits", lines=TX),
+        ),
+        "net.flood_line": (
+            c("limits", lines=("TCP: Possible SYN flooding on port 443. Dropping request.",)),
+            c("limits", lines=TX),
+        ),
         "net.missed": (
             c("network", {"net.missed_ps": 900, "net.crc_ps": 0}),
             c("network", {"net.missed_ps": 900, "net.crc_ps": 40}),
