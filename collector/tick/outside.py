@@ -29,6 +29,11 @@ CONFIRM_MS = 20_000
 """So long a service must fail: a way that is gone for seconds is no outage."""
 SUCCESSES = 2
 GOOD = frozenset({"ok", "slow"})
+SWALLOWED = frozenset({"timeout", "dead", "unreachable"})
+TOGETHER_MS = 60_000
+UNRELATED = 2
+"""So many providers at once are a reason to doubt ourselves."""
+FELL_MAX = 500
 ASK_AGAIN_MS = 1_000
 """A failing service of a host of which we wait to hear is asked again this soon."""
 
@@ -241,6 +246,7 @@ def _take_answers(tx: Connection, now_ms: int, ctx: TickContext, report: TickRep
     again: list[str] = []
     fallen: list[Any] = []
     is_cut_off = bool(remembered(tx, CUT_OFF_SINCE))
+    together = _fell_together(tx, known) if any(s.fails and not s.is_open for s in known.values()) else set()
     for row in answered:
         service_id = str(row.target.get("service", ""))
         if service_id not in states:
@@ -258,6 +264,8 @@ def _take_answers(tx: Connection, now_ms: int, ctx: TickContext, report: TickRep
         is_waiting, facts = around.get(row.host_id, (False, {}))
         may_judge = not is_waiting and _may_judge(heard, row.host_id, state, row.asked_at_ms)
         word = str((row.answer or {}).get("state", "unknown"))
+        # Of unrelated providers at once: our own way first (signals.md 3.7), which the silence of their hosts will tell.
+        may_judge = may_judge and not (service_id in together and word in SWALLOWED)
         done = fold(state, word, row.asked_at_ms, may_judge)
         states[service_id] = done.state
         if done.state.fails == 1 and done.event == "ask_again":
@@ -273,6 +281,27 @@ def _take_answers(tx: Connection, now_ms: int, ctx: TickContext, report: TickRep
     write_words(tx, _moved(known, changed), now_ms)
     _spend(tx, answered, now_ms)
     report.count("outside_findings", len(found))
+
+
+def _fell_together(tx: Connection, answered: Mapping[str, RuleState]) -> set[str]:
+    """Services that began to fail, all within a minute, on hosts of several providers while none of theirs held."""
+    wanted = (
+        select(services.c.id, services.c.rule_state, hosts.c.id, hosts.c.topology)
+        .join(hosts, hosts.c.id == services.c.host_id)
+        .where(services.c.rule_state["fails"].as_integer() > 0)
+        .limit(FELL_MAX)
+    )
+    fell = []
+    for service_id, raw, host_id, topology in tx.execute(wanted):
+        since = answered.get(service_id, RuleState.of(raw or {})).failing_since_ms
+        if since is not None:
+            fell.append((since, service_id, str((topology or {}).get("provider") or host_id)))
+    found = set()
+    for since, service_id, _ in fell:
+        near = {provider for at, _, provider in fell if abs(at - since) <= TOGETHER_MS}
+        if len(near) >= UNRELATED:
+            found.add(service_id)
+    return found
 
 
 def _with_word(state: RuleState, row: Any) -> RuleState:
