@@ -69,8 +69,11 @@ def test_the_tick_opens_the_tickets_that_the_score_counts(tmp_path: Path, seed: 
     assert opened == meant
 
 
-def test_a_made_up_fleet_stays_within_the_mark(tmp_path: Path) -> None:
-    """Six servers over two weeks; the whole fleet is run by hand (tests/score/fleet.py)."""
+def test_a_young_made_up_fleet_is_told_of_load_seldom(tmp_path: Path) -> None:
+    """Six servers over their first two weeks, when nothing is usual yet: no mark of SCORE.md, which asks for three months.
+
+    The whole fleet over three months is run by hand (tests/score/fleet.py).
+    """
     tickets, days = 0, 0.0
     for n, series in enumerate(fleet(6, 14, seed=11)):
         desk = Desk(series.server)
@@ -81,6 +84,4 @@ def test_a_made_up_fleet_stays_within_the_mark(tmp_path: Path) -> None:
         mine = len(desk.end().tickets)
         assert mine / series.days() <= 0.5, series.server
         tickets, days = tickets + mine, days + series.days()
-    assert tickets / days <= 0.1, (
-        f"{tickets} tickets in {days} server-days: a young fleet is told more than an old one"
-    )
+    assert tickets / days <= 0.1, f"{tickets} tickets in {days} server-days"
