@@ -284,7 +284,7 @@ WORDINGS = (
     ("panic", "Kernel panic - not syncing: Timeout: Not all CPUs entered broadcast exception handler"),
     ("panic", "Kernel panic - not syncing: Out of memory: compulsory panic_on_oom is enabled"),
 )
-"""What kernels from 3.10 to 6.x print, as remembered from their sources (not looked up); not one line of it is from the data folder."""
+"""What kernels from 3.10 to 6.x print, as remembered (not looked up); not one line of it is from the data folder."""
 
 NO_FAULTS = (
     "rcu: Hierarchical RCU implementation.",
