@@ -14,7 +14,14 @@ from sqlalchemy import Connection, insert, select
 
 from collector.qualify.case import Case, Held, as_number
 from collector.qualify.recorded import scenario_of
-from collector.qualify.subjects import NO_CAUSE_OF_SILENCE, OpenProblem, may_explain, may_join, stem
+from collector.qualify.subjects import (
+    NO_CAUSE_OF_SILENCE,
+    SERVICE_FAMILIES,
+    OpenProblem,
+    may_explain,
+    may_join,
+    stem,
+)
 from collector.tables import judgements
 from collector.vitals import WINDOW_MS, Series, series_of
 from ticketing import intake, opening
@@ -217,6 +224,9 @@ class Desk:
             self._refresh(ticket_id)
             record_judgement(self.tx, ticket_id, self.now_ms, verdict, case)
             return Placed("joined", ticket_id, done.reason)
+        if not is_own and case.subject.family not in SERVICE_FAMILIES:
+            # A symptom that joined another problem's ticket may have learned what that problem is.
+            self.learn_from(ticket_id, verdict, case)
         return Placed("joined", ticket_id, Reason("reason.intake.joined", {"ticket": ticket_id}))
 
     def place_group(self, verdict: Verdict, case: Case) -> dict[str, Placed]:

@@ -22,8 +22,6 @@ def said(text: str, host: str = "") -> dict:
 
 def below_cases(c, h, s):
     spin = {"cpu.spin_score": 0.55, "sched.runq_per_cpu": 0.3, "cpu.user_pct": 20, "cpu.sys_pct": 4}
-    lost = {"net.gw": "ok", "net.anchors": 0, "net.hop2": "ok"}
-    way = {"rule": "no_way_out"}
     pause = {"agent.gap_s": 22, "agent.gap_progress": 0.1}
     return {
         "cpu.spin_very_slow": (c("cpu", spin), c("cpu", spin | {"cpu.spin_score": 0.75})),
@@ -56,6 +54,13 @@ def below_cases(c, h, s):
             c("virt", {"clk.bt_mono_step_s": 14}),
             c("virt", {"clk.bt_mono_step_s": 14}, ops=("systemctl suspend",)),
         ),
+    }
+
+
+def network_more(c, h, s):
+    lost = {"net.gw": "ok", "net.anchors": 0, "net.hop2": "ok"}
+    way = {"rule": "no_way_out"}
+    return {
         "net.null_routed": (
             c("network", lost, siblings=(s(),), **way),
             c("network", lost, siblings=(s(life="silent"),), **way),
@@ -328,4 +333,4 @@ def said_cases(c, h, s):
     }
 
 
-MORE = (below_cases, disk_cases, outside_cases, hardware_more, said_cases)
+MORE = (below_cases, network_more, disk_cases, outside_cases, hardware_more, said_cases)
