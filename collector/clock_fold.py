@@ -70,12 +70,12 @@ class Fold:
 
 
 class _Candidate:
-    """An offset that jumped up, not yet known to stay."""
+    """An offset that jumped up, not yet known to stay; ``count`` = reports that agree on how far."""
 
-    __slots__ = ("count", "first_ms", "least", "way")
+    __slots__ = ("count", "first_ms", "heard", "least", "way")
 
     def __init__(self, offset: float, received_ms: int, way: float) -> None:
-        self.count = 1
+        self.count = self.heard = 1
         self.first_ms = received_ms
         self.least = offset
         self.way = way
@@ -207,14 +207,20 @@ class ClockFold:
         if candidate is None:
             known.candidate = _Candidate(offset, received_ms, way)
             return
-        candidate.count += 1
+        # A pause moves every report by the same; messages that are only late are late by this much and that.
+        candidate.heard += 1
+        if offset < candidate.least - STEP_MS:
+            candidate.count = 1
+        elif offset <= candidate.least + STEP_MS:
+            candidate.count += 1
         if offset < candidate.least:
             candidate.least, candidate.way = offset, way
         age = received_ms - candidate.first_ms
+        agree = 2 * candidate.count >= candidate.heard
         stays = (candidate.count >= STAYS_REPORTS and age >= STAYS_MS) or (
             candidate.count >= STAYS_LONG_REPORTS and age >= STAYS_LONG_MS
         )
-        if not stays:
+        if not (agree and stays):
             return
         step = (candidate.least - known.base - max(0.0, candidate.way - known.way)) / 1000
         fold = Fold(host_id, "clk.offset_step_s", round(step, 3), candidate.first_ms)

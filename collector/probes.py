@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, bindparam, or_, select, update
 
 from agent.checks.asks import ask_once, hops_of
 from collector.asks import COLLECTOR, write_seen
@@ -82,15 +82,23 @@ def claim(tx: Connection, worker: str, now_ms: int, limit: int) -> Sequence[Any]
 
 def settle(tx: Connection, worker: str, probe_id: int, answer: Mapping[str, Any], now_ms: int) -> bool:
     """Write the answer, if the probe is still ours to answer; whether it was. What it saw is an observation as well."""
-    row = tx.execute(select(probes.c.host_id, probes.c.kind).where(probes.c.id == probe_id)).first()
-    done = tx.execute(
-        update(probes)
-        .where(probes.c.id == probe_id, probes.c.claimed_by == worker, probes.c.answered_at_ms.is_(None))
-        .values(answered_at_ms=now_ms, answer=dict(answer))
-    )
-    if done.rowcount == 1 and row is not None and row.host_id:
+    values = {"b_id": probe_id, "b_worker": worker, "b_at": now_ms, "b_answer": dict(answer)}
+    row = tx.execute(_SETTLE, values).first()
+    if row is not None and row.host_id:
         write_seen(tx, row.host_id, row.kind, answer, now_ms)
-    return done.rowcount == 1
+    return row is not None
+
+
+_SETTLE = (
+    update(probes)
+    .where(
+        probes.c.id == bindparam("b_id"),
+        probes.c.claimed_by == bindparam("b_worker"),
+        probes.c.answered_at_ms.is_(None),
+    )
+    .values(answered_at_ms=bindparam("b_at"), answer=bindparam("b_answer", type_=probes.c.answer.type))
+    .returning(probes.c.host_id, probes.c.kind)
+)
 
 
 class ProbeWorkers:

@@ -146,6 +146,14 @@ Index(
     postgresql_where=probes.c.answered_at_ms.is_(None),
 )
 
+Index(
+    "ix_probes_unhandled",
+    probes.c.why,
+    probes.c.answered_at_ms,
+    sqlite_where=probes.c.handled_at_ms.is_(None),
+    postgresql_where=probes.c.handled_at_ms.is_(None),
+)
+
 vantages = Table(
     "vantages",
     metadata,

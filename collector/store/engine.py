@@ -206,7 +206,9 @@ class _Inline:
             error: Exception | None = None
             try:
                 with self._conn.begin():
-                    job.run(self._conn)
+                    # Alone in its transaction, it needs no savepoint.
+                    self._conn.info[HOOKS] = job.hooks
+                    job.value = fn(self._conn)
             except Exception as failure:  # the asker gets it through the future
                 error = failure
             job.settle(error)
@@ -250,7 +252,7 @@ def _memory_engine(url: str) -> Engine:
         url,
         json_serializer=json_text,
         json_deserializer=msgspec.json.decode,
-        connect_args={"check_same_thread": False},
+        connect_args={"check_same_thread": False, "cached_statements": PREPARED},
         poolclass=StaticPool,
     )
     _set_up_sqlite(engine, begin="BEGIN IMMEDIATE", read_only=False)

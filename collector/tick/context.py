@@ -65,8 +65,22 @@ class TickContext:
     quiet_checked_at_ms: int = 0
     told_until_ms: int = 0
     """What was said of hosts and providers up to then has been judged."""
+    book_mark: tuple[int, int, int] = (0, 0, 0)
+    """What the store said of the contracts when ``book`` was read."""
     book_of_services: Book | None = None
     """The book that the rows of ``services`` were last made from."""
+    seen_since_ms: int = 0
+    """Observations of clocks that were received before then were looked at."""
+    seen_due_ms: int = 0
+    """When those are to be looked at again, whatever comes."""
+
+    def follows_services_of(self, book: Book) -> None:
+        """The rows of ``services`` are durable."""
+        self.book_of_services = book
+
+    def has_seen(self, since_ms: int, due_ms: int) -> None:
+        """What came of the observations of clocks is durable."""
+        self.seen_since_ms, self.seen_due_ms = since_ms, due_ms
 
     @staticmethod
     def of(settings: CollectorSettings, wake_probes: Callable[[], None] = lambda: None) -> TickContext:

@@ -86,7 +86,7 @@ def watch_outside(tx: Connection, now_ms: int, ctx: TickContext, book: Book, rep
     """The whole step: rows follow the contracts, answers are folded, due services are asked."""
     _follow_contracts(tx, now_ms, ctx, book)
     _take_answers(tx, now_ms, ctx, report)
-    _ask_due(tx, now_ms, ctx, book, report)
+    _ask_due(tx, now_ms, ctx, report)
 
 
 def _follow_contracts(tx: Connection, now_ms: int, ctx: TickContext, book: Book) -> None:
@@ -125,7 +125,7 @@ def _follow_contracts(tx: Connection, now_ms: int, ctx: TickContext, book: Book)
     for part in chunks([row.id for row in gone]):
         tx.execute(delete(services).where(services.c.id.in_(part)))
     _close_gone(tx, now_ms, {(row.host_id, str(row.check.get("name", ""))) for row in gone})
-    ctx.book_of_services = book
+    after_commit(tx, lambda: ctx.follows_services_of(book))
 
 
 def _close_gone(tx: Connection, now_ms: int, gone: set[tuple[str, str]]) -> None:
@@ -151,7 +151,7 @@ def _close_gone(tx: Connection, now_ms: int, gone: set[tuple[str, str]]) -> None
     append_own(tx, OUTSIDE_STREAM, closed, now_ms)
 
 
-def _ask_due(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> None:
+def _ask_due(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -> None:
     # What workers have not got to yet is not asked twice: the queue of questions has a bound.
     waiting = tx.execute(
         select(func.count())
@@ -196,12 +196,6 @@ def _ask_due(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: 
         report.count("services_asked", len(due))
     if room <= 0:
         report.count("services_waiting", waiting)
-        return
-    report.wake_at(
-        tx.execute(
-            select(func.min(services.c.next_due_at_ms)).where(services.c.next_due_at_ms > now_ms)
-        ).scalar()
-    )
 
 
 def _question(row: Any, now_ms: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, Connection, and_, bindparam, delete, insert, select, update
+from sqlalchemy import JSON, Connection, Integer, and_, bindparam, delete, insert, select, update
 
 from collector import intake_sqlite
 from collector.qualify.subjects import subject_of
@@ -72,27 +72,29 @@ def problem_of(opened: OpenRow) -> str:
 
 def unhandled(tx: Connection, limit: int) -> list[Row]:
     """Rows that no tick has handled, in order of arrival."""
-    wanted = (
-        select(
-            findings.c.id,
-            findings.c.host_id,
-            findings.c.stream,
-            findings.c.n,
-            findings.c.kind,
-            findings.c.opening_n,
-            findings.c.rule,
-            findings.c.subject,
-            findings.c.family,
-            findings.c.severity,
-            findings.c.at_ms,
-            findings.c.received_at_ms,
-            findings.c.body,
-        )
-        .where(findings.c.handled_at_ms.is_(None))
-        .order_by(findings.c.id)
-        .limit(limit)
+    return [Row(*row[:12], body=body_of(row[12])) for row in tx.execute(_UNHANDLED, {"b_limit": limit})]
+
+
+_UNHANDLED = (
+    select(
+        findings.c.id,
+        findings.c.host_id,
+        findings.c.stream,
+        findings.c.n,
+        findings.c.kind,
+        findings.c.opening_n,
+        findings.c.rule,
+        findings.c.subject,
+        findings.c.family,
+        findings.c.severity,
+        findings.c.at_ms,
+        findings.c.received_at_ms,
+        findings.c.body,
     )
-    return [Row(*row[:12], body=body_of(row[12])) for row in tx.execute(wanted)]
+    .where(findings.c.handled_at_ms.is_(None))
+    .order_by(findings.c.id)
+    .limit(bindparam("b_limit", type_=Integer))
+)
 
 
 def fold(rows: Sequence[Row], open_set: OpenSet) -> dict[str, Problem]:

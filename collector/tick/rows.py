@@ -30,14 +30,19 @@ def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
 
 def remembered(tx: Connection, key: str) -> str | None:
     """A small thing that outlives a restart, or None."""
-    return tx.execute(select(own_state.c.value).where(own_state.c.key == key)).scalar()
+    return tx.execute(_REMEMBERED, {"b_key": key}).scalar()
 
 
 def remember(tx: Connection, key: str, value: str) -> None:
     """Keep a small thing over a restart."""
-    done = tx.execute(update(own_state).where(own_state.c.key == key).values(value=value))
+    done = tx.execute(_REMEMBER, {"b_key": key, "b_value": value})
     if done.rowcount == 0:
         tx.execute(insert(own_state).values(key=key, value=value))
+
+
+# Said each second: built once, since building a statement costs more than running it.
+_REMEMBERED = select(own_state.c.value).where(own_state.c.key == bindparam("b_key"))
+_REMEMBER = update(own_state).where(own_state.c.key == bindparam("b_key")).values(value=bindparam("b_value"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, select
 
+from collector.store.engine import after_commit
 from collector.tables import hosts, observations, open_findings
 from collector.tick.context import TickContext, TickReport
 from collector.tick.rows import OwnFinding, append_own
@@ -26,6 +27,9 @@ WELL_MS = 100.0
 OFF_FOR_MS = 600_000
 TOGETHER_MS = 15_000
 LOOK_BACK_MS = 2 * STEP_LASTS_MS
+SIGNALS = ("clk.offset_step_s", "clk.true_offset_ms")
+LATE_MS = 10_000
+"""An observation may be committed this long after it was received."""
 
 
 def watch_seen(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -> None:
@@ -34,23 +38,23 @@ def watch_seen(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport
         select(observations.c.host_id, observations.c.signal, observations.c.value, observations.c.at_ms)
         .where(
             observations.c.received_at_ms >= now_ms - LOOK_BACK_MS,
-            observations.c.signal.in_(("clk.offset_step_s", "clk.true_offset_ms")),
+            observations.c.signal.in_(SIGNALS),
         )
         .order_by(observations.c.at_ms, observations.c.id)
     )
     rows = tx.execute(wanted).all()
     held = _held(tx)
-    if not rows and not held:
-        return
+    next_ = TickReport(next_wake_ms=now_ms + LOOK_BACK_MS)
     steps: dict[str, list[tuple[int, float]]] = {}
     offsets: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
         into = steps if row.signal == "clk.offset_step_s" else offsets
         into.setdefault(row.host_id, []).append((row.at_ms, float(row.value)))
     steps = _without_our_own(tx, steps)
-    found = [*_stood_still(steps, held, now_ms, report), *_truly_off(offsets, held, now_ms, report)]
+    found = [*_stood_still(steps, held, now_ms, next_), *_truly_off(offsets, held, now_ms, next_)]
     append_own(tx, SEEN_STREAM, found, now_ms)
     report.count("seen_findings", len(found))
+    after_commit(tx, lambda: ctx.has_seen(now_ms - LATE_MS, next_.next_wake_ms))
 
 
 def _without_our_own(

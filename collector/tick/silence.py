@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, select, update
 
 from collector.asks import COLLECTOR, SOURCE
 from collector.fleet import Life, Sign, decide_by_ms, lifted_deadline_ms, step, was_asleep
@@ -67,21 +67,18 @@ SHORT_WAIT_MS = 1_300
 
 
 def watch_silence(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> None:
-    """The whole step: lift after our own gap, suspect, decide, and see who came back."""
-    _lift_after_gap(tx, now_ms, ctx, report)
+    """Suspect, decide, and see who came back."""
     wait_for_roll_outs(tx, now_ms, report)
-    _suspect(tx, now_ms, ctx, book, report)
-    _decide(tx, now_ms, ctx, report)
+    fresh = _suspect(tx, now_ms, ctx, book, report)
+    _decide(tx, now_ms, ctx, report, fresh)
     _see_returned(tx, now_ms, ctx, report)
-    nearest = select(func.min(hosts.c.silent_after_ms)).where(
-        hosts.c.silent_after_ms > now_ms, hosts.c.is_retired.is_(False)
-    )
-    report.wake_at(tx.execute(nearest).scalar())
 
 
-def _lift_after_gap(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -> None:
-    last = remembered(tx, LAST_TICK)
-    last_ms = int(last) if last is not None and not ctx.is_first else None
+def lift_after_gap(
+    tx: Connection, now_ms: int, ctx: TickContext, last_tick: str | None, report: TickReport
+) -> None:
+    """Lift every deadline where we ourselves were away since ``last_tick``; before anything is judged."""
+    last_ms = int(last_tick) if last_tick is not None and not ctx.is_first else None
     if was_asleep(last_ms, now_ms, ctx.tick_s):
         waiting = select(
             hosts.c.id, hosts.c.life, hosts.c.goodbye, hosts.c.interval_s, hosts.c.silent_after_ms
@@ -120,7 +117,8 @@ def _lift(tx: Connection, rows: Sequence[Any], now_ms: int) -> int:
     return len(changed)
 
 
-def _suspect(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> None:
+def _suspect(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> frozenset[str]:
+    """Ask those that are overdue; who was asked just now."""
     overdue = (
         select(hosts.c.id, hosts.c.addresses, hosts.c.topology, hosts.c.silent_after_ms)
         .where(
@@ -133,7 +131,7 @@ def _suspect(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: 
     )
     rows = tx.execute(overdue).all()
     if not rows:
-        return
+        return frozenset()
     for part in chunks([row.id for row in rows]):
         tx.execute(
             update(hosts)
@@ -154,6 +152,7 @@ def _suspect(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: 
         tx.execute(insert(probes), asked)
         after_commit(tx, ctx.wake_probes)
     report.count("suspected", len(rows))
+    return frozenset(row["host_id"] for row in asked)
 
 
 def _anchor_questions(ctx: TickContext, at_ms: int) -> list[dict[str, Any]]:
@@ -178,7 +177,7 @@ class _Suspect:
     """What the other vantages make of it."""
 
 
-def _decide(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -> None:
+def _decide(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport, fresh: frozenset[str]) -> None:
     rows = tx.execute(
         select(
             hosts.c.id,
@@ -198,7 +197,7 @@ def _decide(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -
     ).all()
     if not rows:
         return
-    suspects = _with_answers(tx, rows, now_ms, ctx)
+    suspects = _with_answers(tx, rows, now_ms, ctx, fresh)
     for suspect in suspects:
         report.wake_at(decide_by_ms(suspect.row.silent_after_ms))
     due = _ready(suspects, now_ms)
@@ -210,7 +209,9 @@ def _decide(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -
     report.count("confirmed", len(due))
 
 
-def _with_answers(tx: Connection, rows: Sequence[Any], now_ms: int, ctx: TickContext) -> list[_Suspect]:
+def _with_answers(
+    tx: Connection, rows: Sequence[Any], now_ms: int, ctx: TickContext, fresh: frozenset[str]
+) -> list[_Suspect]:
     answers: dict[str, list[Asked]] = {}
     for part in chunks([row.id for row in rows]):
         wanted = select(
@@ -234,12 +235,15 @@ def _with_answers(tx: Connection, rows: Sequence[Any], now_ms: int, ctx: TickCon
         heard = witness(asked, ctx.peers_agree)
         # A host that announced its end is expected to be away, whatever another vantage saw of it before.
         word = outcome(asked, Witness() if row.goodbye else heard)
-        found.append(_Suspect(row, asked, _is_due(row, asked, now_ms), word, heard))
+        found.append(_Suspect(row, asked, _is_due(row, asked, now_ms, fresh), word, heard))
     return found
 
 
-def _is_due(row: Any, asked: Sequence[Asked], now_ms: int) -> bool:
+def _is_due(row: Any, asked: Sequence[Asked], now_ms: int, fresh: frozenset[str]) -> bool:
     """Whether all that was asked has been answered, or will be waited for no longer."""
+    if row.id in fresh:
+        # Asked a moment ago: nobody had time to answer, however late the deadline was seen. Then we were slow.
+        return all(a.state for a in asked)
     if now_ms >= decide_by_ms(row.silent_after_ms):
         return True
     if row.interval_s <= SHORT_INTERVAL_S and now_ms >= row.silent_after_ms + SHORT_WAIT_MS:
@@ -396,27 +400,28 @@ def _write_service_words(tx: Connection, suspect: _Suspect, now_ms: int) -> None
         observe(tx, suspect.row.id, "ext.svc", suspect.outcome.svc, now_ms, "probe")
 
 
+RETURNED = (
+    select(
+        open_findings.c.host_id,
+        open_findings.c.opening_n,
+        open_findings.c.at_ms,
+        hosts.c.last_report_at_ms,
+        hosts.c.is_retired,
+    )
+    .join(hosts, hosts.c.id == open_findings.c.host_id)
+    .where(
+        open_findings.c.rule == RULE,
+        open_findings.c.stream == SILENCE_STREAM,
+        hosts.c.life.in_((Life.ALIVE.value, Life.STOPPED.value, Life.SUSPECT.value)) | hosts.c.is_retired,
+    )
+)
+"""Silences of hosts that report again, or that nobody guards any more."""
+
+
 def _see_returned(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport) -> None:
     """Silence ends by a report, which is the only proof: a host that is alive again closes its finding."""
-    back = (
-        select(
-            open_findings.c.host_id,
-            open_findings.c.opening_n,
-            open_findings.c.at_ms,
-            hosts.c.last_report_at_ms,
-            hosts.c.is_retired,
-        )
-        .join(hosts, hosts.c.id == open_findings.c.host_id)
-        .where(
-            open_findings.c.rule == RULE,
-            open_findings.c.stream == SILENCE_STREAM,
-            and_(hosts.c.life.in_((Life.ALIVE.value, Life.STOPPED.value, Life.SUSPECT.value)))
-            | hosts.c.is_retired,
-        )
-        .limit(5000)
-    )
     closed = []
-    for row in tx.execute(back):
+    for row in tx.execute(RETURNED.limit(5000)):
         reason = "retired" if row.is_retired else "reports_back"
         at_ms = now_ms if row.is_retired else max(row.last_report_at_ms or now_ms, row.at_ms)
         closed.append(

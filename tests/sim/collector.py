@@ -18,7 +18,7 @@ from collector import probes, tables
 from collector.fleet_cache import FleetCache
 from collector.intake import Accepted, Intake, Limits, Rejected, Terms
 from collector.store.engine import Store
-from collector.tick.context import TickContext
+from collector.tick.context import TickContext, TickReport
 from collector.tick.rows import remember
 from collector.tick.run import run_tick
 from collector.tick.silence import LAST_TICK
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 AnswerTo = Callable[[int, bytes], None]
+
+CLAIMED_AT_ONCE = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +82,11 @@ class Collector:
             self.cache.load(conn, self.world.now_ms)
             self.book = contracts.current(conn)
         self.intake = Intake(self.cache, limits=Limits(), terms=self._terms, poke=self._poke)
-        self.context = TickContext(tick_s=self.world.tick_ms / 1000, resolve_after_s=60.0, book=self.book)
+        self.context = TickContext(
+            tick_s=self.world.tick_ms / 1000, resolve_after_s=60.0, wake_probes=self._probes_rang
+        )
+        # As the real hands, which look once when they start and then when they are rung.
+        self._has_probes = self._has_messages = True
         self._tick_planned_ms = None
         self._plan_tick(200)
 
@@ -181,32 +187,47 @@ class Collector:
     def _turn(self) -> None:
         now_ms = self.world.now_ms
         self._plan_tick(self.world.tick_ms)
-        self.write(lambda tx: self.intake.flush(tx, now_ms))
         if self.variant.forgets_its_own_pause:
             self.context.is_first = False
             self.write(lambda tx: remember(tx, LAST_TICK, str(now_ms - 1)))
-        self.context.book = self.book
-        report = self.write(lambda tx: run_tick(tx, now_ms, self.context))
+        report = self.write(lambda tx: self._flush_and_tick(tx, now_ms))
         if report.next_wake_ms:
             self._plan_tick(max(10, report.next_wake_ms - now_ms))
-        self._hands()
+        self._has_messages |= bool(report.counts.get("outbox_due"))
+        if self._has_probes:
+            self._ask(now_ms)
+        if self._has_messages:
+            self._deliver(now_ms)
 
-    def _hands(self) -> None:
-        """The workers, inline: each claims in one transaction, acts, and writes the answer in another."""
-        now_ms = self.world.now_ms
-        claimed = self.write(lambda tx: probes.claim(tx, "sim", now_ms, 50))
+    def _flush_and_tick(self, tx: Connection, now_ms: int) -> TickReport:
+        """On SQLite the two share a commit (collector.decider)."""
+        self.intake.flush(tx, now_ms)
+        return run_tick(tx, now_ms, self.context)
+
+    def _probes_rang(self) -> None:
+        self._has_probes = True
+
+    def _ask(self, now_ms: int) -> None:
+        """The probes' workers, inline: they claim in one transaction, ask, and write each answer in another."""
+        claimed = self.write(lambda tx: probes.claim(tx, "sim", now_ms, CLAIMED_AT_ONCE))
+        self._has_probes = len(claimed) == CLAIMED_AT_ONCE
         for row in claimed:
             answer = self.world.network.answer(row.kind, dict(row.target), 3.0)
             self.write(lambda tx, row=row, answer=answer: probes.settle(tx, "sim", row.id, answer, now_ms))
-        for row in self.write(lambda tx: outbox.claim(tx, "sim", now_ms, 50)):
+        if claimed:
+            self._plan_tick(100)
+
+    def _deliver(self, now_ms: int) -> None:
+        """The outbox' workers, likewise."""
+        claimed = self.write(lambda tx: outbox.claim(tx, "sim", now_ms, CLAIMED_AT_ONCE))
+        self._has_messages = len(claimed) == CLAIMED_AT_ONCE
+        for row in claimed:
             if self.world.random.random() < 0.1:
                 result: outbox.Result = outbox.Later("the mail server is busy")
             else:
                 result = outbox.Delivered()
                 self.world.delivered(str(row["message_id"]))
             self.write(lambda tx, row=row, result=result: outbox.settle(tx, row["id"], result, now_ms))
-        if claimed:
-            self._plan_tick(100)
 
     # its store
 

@@ -86,6 +86,8 @@ class Server:
         self.core: AgentCore | None = None
         self._run = 0
         self._sent = 0
+        self._sent_at_ms = 0
+        self._rtt_ms: float | None = None
         self._waiting: int | None = None
         self._cadence = Cadence(world.interval_s, RETRY_MAX_S, world.random, world.now_ms)
         self._send_planned_ms: int | None = None
@@ -99,6 +101,7 @@ class Server:
             return
         self._run += 1
         self._waiting = None
+        self._rtt_ms = None
         spool = Spool.open(self.folder, new_id=self._new_id, max_bytes=SPOOL_BYTES)
         identity = Identity("sim", self.boot_id, self._new_id())
         self.trouble()
@@ -207,7 +210,8 @@ class Server:
         if self.core is None or self._waiting is not None or self._send_planned_ms != planned_ms:
             return
         self._send_planned_ms = None
-        status = Status(self.world.interval_s, sweep_age_s={"sim": 1.0})
+        status = Status(self.world.interval_s, sweep_age_s={"sim": 1.0}, rtt_ms=self._rtt_ms)
+        self._sent_at_ms = self.world.now_ms
         report = self.core.report(self.now(), status)
         self._sent += 1
         self._waiting = self._sent
@@ -237,6 +241,7 @@ class Server:
                     f"{self.id} was told to forget what the store does not hold, and began a new stream"
                 )
             self._note(stored)
+            self._rtt_ms = self.world.now_ms - self._sent_at_ms
             self._cadence.answered()
         self._consider_sending()
 

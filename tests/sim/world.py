@@ -53,12 +53,16 @@ class Size:
     interval_s: float = 10.0
     sweep_ms: int = 10_000
     tick_ms: int = 5_000
+    calm: float = 1.0
+    """Above 1 less goes wrong in an hour."""
+    service_s: float = 120.0
+    """How often each host's service is asked from outside."""
 
 
 FAST = Size(hosts=6, interval_s=1.0, sweep_ms=5_000, tick_ms=1_000)
 """Heartbeats of a second, where the whole budget from freeze to ticket is three."""
 
-COARSE = Size(hosts=20, interval_s=60.0, sweep_ms=60_000, tick_ms=10_000)
+COARSE = Size(hosts=20, interval_s=60.0, sweep_ms=60_000, tick_ms=10_000, calm=8.0, service_s=300.0)
 """For a day of 20 hosts in seconds."""
 
 
@@ -202,8 +206,8 @@ class World:
         for server in self.servers:
             self.later(self.random.randrange(20_000), server.start_agent, f"{server.id}.start")
         for word, mean_ms, act in (
-            ("server_fault", HOUR_MS // self.size.hosts, self._server_fault),
-            ("path_fault", HOUR_MS // self.size.hosts, self._path_fault),
+            ("server_fault", HOUR_MS // (2 * self.size.hosts), self._server_fault),
+            ("path_fault", HOUR_MS // (2 * self.size.hosts), self._path_fault),
             ("agent_killed", 2 * HOUR_MS // self.size.hosts, self._agent_killed),
             ("power_off", 3 * HOUR_MS // self.size.hosts, self._power_off),
             ("clock_skew", 4 * HOUR_MS // self.size.hosts, self._clock_skew),
@@ -212,7 +216,7 @@ class World:
             ("operator", 2 * MINUTE_MS, self.operators.act),
             ("second_decider", 3 * MINUTE_MS, self.operators.second_decider),
         ):
-            self._again(word, mean_ms, act)
+            self._again(word, round(mean_ms * self.size.calm), act)
 
     def _again(self, word: str, mean_ms: int, act: Callable[[], None]) -> None:
         def happen() -> None:
@@ -321,7 +325,9 @@ def _contracts(size: Size) -> list[Contract]:
     interval: {size.interval_s} s
     topology: {{provider: alfa, site: s{n % 2}, node: n{n // 4}, virt: kvm}}
     services:
-      - {{name: site, check: {{type: http, host: "{_address(n)}", url: "http://{_address(n)}/"}}, interval: 120 s}}"""
+      - name: site
+        check: {{type: http, host: "{_address(n)}", url: "http://{_address(n)}/"}}
+        interval: {size.service_s} s"""
             for n in range(size.hosts)
             if n % 2 == which
         )

@@ -107,6 +107,30 @@ def test_a_step_below_half_a_second_is_the_way_of_a_message() -> None:
     assert steps(found) == []
 
 
+@pytest.mark.parametrize(("every", "seed"), [(every, seed) for every in (10, 60) for seed in range(4)])
+def test_messages_that_are_all_late_but_not_alike_are_no_step(every: int, seed: int) -> None:
+    """A broken way delays each by as much as it likes; a pause moves all of them by the same."""
+    chance = random.Random(seed)
+
+    def way(second: int) -> float:
+        return chance.uniform(2_000, 45_000) if 600 <= second < 1500 else 20.0
+
+    assert steps(run(ClockFold(), {"a": Guest()}, 3600, every=every, way=way)) == []
+
+
+def test_a_pause_is_seen_through_a_way_that_delays_every_third_message() -> None:
+    guest, chance = Guest(), random.Random(3)
+
+    def at(second: int) -> None:
+        guest.paused_ms = 8000 if second >= 600 else 0
+
+    def way(second: int) -> float:
+        return chance.uniform(2_000, 45_000) if second >= 600 and second % 30 == 0 else 20.0
+
+    ((_, step),) = steps(run(ClockFold(), {"a": guest}, 3600, at, way=way))
+    assert step == 8.0
+
+
 def test_one_message_that_was_five_seconds_late_is_no_step() -> None:
     found = run(ClockFold(), {"a": Guest()}, 900, way=lambda s: 5000.0 if s in (300, 310, 500) else 20.0)
     assert steps(found) == []

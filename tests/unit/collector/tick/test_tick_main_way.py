@@ -161,3 +161,18 @@ def test_a_host_in_a_planned_window_is_quiet_and_opens_with_its_original_start_w
     world.tick()
     (ticket,) = world.tickets()
     assert ticket["began_at_ms"] == begun
+
+
+def test_a_deadline_that_a_slow_tick_sees_late_is_not_decided_before_anybody_could_answer(make_world):
+    """A pause shorter than three ticks is no gap; the host's report may lie in our socket all the same."""
+    world = make_world()
+    world.ctx.tick_s = 10.0
+    world.add_host("a1")
+    world.network.states = {("ssh", "addr-a1"): "ok"}
+    world.tick()
+    world.now_ms += 28_000
+    world.tick()
+    assert world.host("a1")["life"] == "suspect"
+    world.heartbeat("a1")
+    world.tick()
+    assert world.tickets() == [] and world.host("a1")["life"] == "alive"
