@@ -10,6 +10,8 @@ STATE ?= state
 SEED ?=
 DATA ?= ../shared/data
 HOURS ?= 2
+DAYS ?= 30
+FAULTS ?= 0
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +24,7 @@ CONFORMANCE := $(wildcard tests/conformance)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test check test-agent e2e sim score bench bench-agent clean setup format \
+.PHONY: help run test check test-agent e2e sim sim-month score bench bench-agent clean setup format \
 	fault-disk fault-service fault-agent heal
 
 help: ## this list
@@ -63,6 +65,9 @@ e2e: $(DEV_STAMP) ## real processes, real browser, real machines
 
 sim: $(DEV_STAMP) ## the simulated fleet: SEED=, HOURS= (simulated), HOSTS=
 	@$(PY) -m tests.sim.world $(if $(SEED),--seed $(SEED)) --hours $(HOURS) $(if $(HOSTS),--hosts $(HOSTS))
+
+sim-month: $(DEV_STAMP) ## a simulated month that opens no ticket: SEED=, DAYS=, FAULTS= (then exactly theirs)
+	@$(PY) -m tests.sim.month $(if $(SEED),--seed $(SEED)) --days $(DAYS) --faults $(FAULTS)
 
 score: $(RUN_STAMP) ## real data against the marks of its SCORE.md: DATA=folder, GATE=1 exits 1 where one is missed
 	@$(PY) -m tests.score --data "$(DATA)" $(if $(GATE),--gate)

@@ -72,6 +72,8 @@ class Server:
         self.token = f"token-of-{host_id}"
         self.path = PathState()
         self.faults: set[str] = set()
+        self.work: dict[tuple[str, str], float] = {}
+        """What the machine does besides its usual: (signal, subject) -> level; within a few percent of it."""
         self.is_up = True
         self.boot_at_ms = world.now_ms - world.random.randrange(3_600_000, 86_400_000)
         self.boot_id = self._new_id()
@@ -109,6 +111,18 @@ class Server:
         self._cadence = Cadence(self.world.interval_s, RETRY_MAX_S, self.world.random, self.world.now_ms)
         self._send_planned_ms = None
         self._plan(self.world.random.randrange(1000), self._sweep)
+
+    def say_goodbye(self, reason: str) -> None:
+        """The process ends in order: a last report that says so, then nothing."""
+        if self.core is not None:
+            report = self.core.goodbye(reason, self.now(), Status(self.world.interval_s, rtt_ms=self._rtt_ms))
+            self.world.network.carry(self, wire.to_json(report), lambda status, reply: None)
+            self.kill_agent()
+
+    def stand_still(self, for_ms: int) -> None:
+        """A live migration: the guest's clocks do not count this time."""
+        self.boot_at_ms += for_ms
+        self.skew_ms -= for_ms
 
     def kill_agent(self) -> None:
         """kill -9: memory is gone, the spool stays."""
@@ -190,6 +204,7 @@ class Server:
             ("check.state", "site"): "timeout" if "site" in self.faults else "ok",
             ("svc.unit_failed", "nginx.service"): "unit" in self.faults,
         }
+        usual |= {key: level * noise(0.97, 1.03) for key, level in self.work.items()}
         return [Sample(signal, subject, value, mono_ms) for (signal, subject), value in usual.items()]
 
     def _note(self, stored: list[wire.FindingChange]) -> None:

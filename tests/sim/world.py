@@ -182,8 +182,12 @@ class World:
         own.mkdir()
         return Server(self, f"h{number:02}", own)
 
+    def contracts(self) -> list[Contract]:
+        """What is agreed on these hosts."""
+        return _contracts(self.size)
+
     def _enrol_all(self) -> None:
-        loaded = contracts.Loaded(tuple(_contracts(self.size)), ())
+        loaded = contracts.Loaded(tuple(self.contracts()), ())
         self.collector.store.write(lambda tx: contracts.apply(tx, loaded, self.now_ms, "sim"))
         for number, server in enumerate(self.servers):
             terms = loaded.contracts[number % 2].host(server.id)
