@@ -22,7 +22,8 @@ from ticketing.terms import ServiceTerms
 
 pytestmark = pytest.mark.collector
 
-IDLE_STATEMENTS = 4
+IDLE_STATEMENTS = 9
+"""One look at what is due, the tick's own mark, and the questions of the steps that ask for themselves."""
 
 
 @contextmanager
@@ -145,7 +146,7 @@ def test_a_contract_that_moves_is_followed_by_the_next_tick(idle):
     moved = Loaded((dataclasses.replace(contract, hosts=bare),), ())
     idle.network.states[("service", "addr-h7")] = "timeout"
     due_service(idle, "h7")
-    idle.run(5, beating=names())
+    idle.run(20, beating=names())
     assert [row["stream"] for row in idle.open_findings()] == [OUTSIDE_STREAM]
     idle.store.write(lambda tx: apply(tx, moved, idle.now_ms, "test"))
     idle.tick()
