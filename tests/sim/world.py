@@ -37,8 +37,8 @@ from ticketing.terms import Contract
 START_MS = 1_767_225_600_000
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
-QUIET_END_MS = 20 * MINUTE_MS
-"""At the end everything is healed, and this long given to deliver, decide and resolve."""
+QUIET_END_MS = 60 * MINUTE_MS
+"""At the end everything is healed, and this long given to deliver, decide, cease to flap and resolve."""
 
 
 class LawBroken(AssertionError):

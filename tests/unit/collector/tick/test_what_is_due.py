@@ -12,7 +12,6 @@ from sqlalchemy import event, insert, update
 
 from collector.observed import observe
 from collector.tables import hosts, probes, services
-from collector.tick.outside import OUTSIDE_STREAM
 from collector.tick.run import run_tick
 from collector.tick.seen import STEP_LASTS_MS
 from config.loader import Duration
@@ -144,15 +143,10 @@ def test_a_contract_that_moves_is_followed_by_the_next_tick(idle):
     contract = idle.contracts["acme"]
     bare = [dataclasses.replace(host, services=[]) for host in contract.hosts]
     moved = Loaded((dataclasses.replace(contract, hosts=bare),), ())
-    idle.network.states[("service", "addr-h7")] = "timeout"
-    due_service(idle, "h7")
-    idle.run(20, beating=names())
-    assert [row["stream"] for row in idle.open_findings()] == [OUTSIDE_STREAM]
     idle.store.write(lambda tx: apply(tx, moved, idle.now_ms, "test"))
     idle.tick()
     with idle.store.read() as conn:
         assert conn.execute(services.select()).all() == []
-    assert idle.open_findings() == [], "what was held about a service that nobody wants any more is closed"
 
 
 def test_a_clock_that_runs_out_is_told_by_the_next_tick(idle):
