@@ -22,7 +22,7 @@ def test_the_laws_hold_in_a_short_run() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [11, 12, 13])
 def test_the_laws_hold_for_two_hours(seed: int) -> None:
-    world = simulate(seed, hours=2)
+    world = simulate(seed, hours=2, size=Size(hosts=20))
     for what, least in (("tickets", 20), ("silences", 20), ("kills", 5), ("repeats", 10)):
         assert world.tally[what] >= least, f"{what}: too few for the laws to mean anything"
 
