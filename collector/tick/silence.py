@@ -31,7 +31,7 @@ from collector.tables import hosts, open_findings, probes
 from collector.tick.asks import asks_about, write_asks
 from collector.tick.context import TickContext, TickReport
 from collector.tick.questions import MANY, look_again, probe_row, questions_about
-from collector.tick.rollouts import wait_for_roll_outs
+from collector.tick.replaced import wait_for_roll_outs
 from collector.tick.rows import (
     CUT_OFF_SINCE,
     CUT_OFF_UNTIL,

@@ -95,7 +95,8 @@ def evidence_view(words: Texts, body: Mapping[str, Any], mark_ms: int) -> Eviden
         top=[_process(words, entry) for entry in (body.get("top") or [])[:MAX_TOP]],
         log=[_log(entry) for entry in (body.get("log") or [])[-MAX_LOG:]],
         notes=[
-            (str(name), _plain(note)) for name, note in list((body.get("notes") or {}).items())[:MAX_NOTES]
+            _note(words, str(name), note)
+            for name, note in list((body.get("notes") or {}).items())[:MAX_NOTES]
         ],
         is_from_vitals=bool(body.get("is_from_vitals")),
     )
@@ -173,6 +174,14 @@ def _log(entry: Mapping[str, Any]) -> LogLine:
         source=str(entry.get("source", ""))[:64],
         text=str(entry.get("text", ""))[:MAX_TEXT],
     )
+
+
+def _note(words: Texts, name: str, value: Any) -> tuple[str, str]:
+    """A note with its name in words where it has one; an instant as people read it."""
+    key = f"web.note.{name}"
+    shown = words.get(key) if key in words else name
+    is_instant = name.endswith("_at_ms") and isinstance(value, int) and not isinstance(value, bool)
+    return shown, words.get("web.note.instant", at_ms=value) if is_instant else _plain(value)
 
 
 def _plain(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collector.tick.rollouts import is_roll_out
+from collector.tick.replaced import is_roll_out
 
 pytestmark = pytest.mark.collector
 

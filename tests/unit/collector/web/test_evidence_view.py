@@ -60,3 +60,14 @@ def test_what_a_gap_was_is_said_in_words(language: str, kind: str) -> None:
 
 def test_a_gap_of_a_kind_that_a_newer_agent_knows_is_shown_as_it_is() -> None:
     assert "moon" in signal_value(texts("en"), "host.gap", {"kind": "moon"})
+
+
+def test_a_note_that_is_an_instant_is_read_as_one():
+    """The silent host's last report stood on the page as a row of digits."""
+    body = {"notes": {"last_report_at_ms": 1_700_000_000_000, "asked": ["icmp", "ssh"]}}
+    for language, name in (("uk", "Останній звіт"), ("en", "Last report")):
+        view = evidence_view(texts(language), body, 0)
+        assert view is not None
+        assert view.notes[0][0] == name
+        assert "1700000000000" not in view.notes[0][1]
+        assert view.notes[1] == ("asked", "icmp, ssh")
