@@ -308,6 +308,7 @@ class Collector:
             intake_findings=lambda: dict(self.intake.finding_counts),
             tick_counts=lambda: dict(self.tick_metrics.counts),
             gauges=self._gauges,
+            tick_failures=lambda: self.decider.failures,
             query=query,
         )
 
@@ -319,7 +320,6 @@ class Collector:
             "heartbeats_unwritten": self.intake.pending(),
             "store_queue": self.store.depth(),
             "tick_age_seconds": -1.0 if last is None else max(0, self.clock.now_ms() - last) / 1000,
-            "tick_failures": self.decider.failures,
             "lease_held": int(self.decider.holds_lease),
             "live_pages": self.bell.listeners,
             "vantages_polling": self.asks_app.waiting,

@@ -77,12 +77,14 @@ class Live:
         intake_findings: Callable[[], dict[str, int]],
         tick_counts: Callable[[], dict[str, int]],
         gauges: Callable[[], Numbers],
+        tick_failures: Callable[[], int],
         query: Callable[[Callable[[Connection], list[Metric]]], list[Metric]],
     ) -> None:
         self._reports = reports
         self._findings = intake_findings
         self._tick_counts = tick_counts
         self._gauges = gauges
+        self._tick_failures = tick_failures
         self._query = query
 
     def describe(self) -> Iterable[Metric]:
@@ -96,6 +98,9 @@ class Live:
             "vartovyi_intake_findings", "Findings by what the intake did.", "what", self._findings()
         )
         yield _counter("vartovyi_tick_events", "What ticks did, by name.", "event", self._tick_counts())
+        yield CounterMetricFamily(
+            "vartovyi_tick_failures", "Ticks that failed since the start.", value=self._tick_failures()
+        )
         for name, value in sorted(self._gauges().items()):
             yield GaugeMetricFamily(f"vartovyi_{name}", _GAUGE_HELP.get(name, name), value=value)
         yield from self._query(_from_store)
@@ -107,7 +112,6 @@ _GAUGE_HELP = {
     "heartbeats_unwritten": "Hosts whose newest heartbeat is not in the store yet.",
     "store_queue": "Functions that wait for the store's writer.",
     "tick_age_seconds": "Seconds since a tick last ended well; -1 before the first.",
-    "tick_failures": "Ticks that failed since the start.",
     "lease_held": "1 while this process decides.",
     "live_pages": "Open pages that are told of changes.",
     "vantages_polling": "Vantages that wait for asks now.",

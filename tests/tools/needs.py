@@ -34,6 +34,8 @@ class Package:
     """Empty: not to be had there, so the tests are skipped with that word."""
     wanted_by: Tuple[str, ...]
     """Folders or files under tests/; installed only when one of them is there."""
+    services: Tuple[str, ...] = ()
+    """Units that Debian would enable and start with it; the tests want the programs only."""
 
 
 PACKAGES = (
@@ -65,6 +67,14 @@ PACKAGES = (
         ("unit/agent/ladder",),
     ),
     Package("chrony", ("chronyd",), ("chrony",), ("chrony",), ("unit/agent/ladder",)),
+    Package(
+        "promtool",
+        ("promtool",),
+        ("prometheus",),
+        (),
+        ("e2e/test_prometheus.py", "unit/agent"),
+        ("prometheus.service", "prometheus-node-exporter.service"),
+    ),
     Package("util-linux", ("unshare",), ("util-linux",), ("util-linux",), ("e2e",)),
 )
 _BY_NAME = {package.name: package for package in PACKAGES}

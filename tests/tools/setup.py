@@ -26,7 +26,11 @@ def main() -> int:
         print(f"  {package.name:16} for tests/{', tests/'.join(package.wanted_by)}")
     names = _installable(missing)
     if names and os.geteuid() == 0 and _agreed(names):
+        units = [unit for package in missing for unit in package.services]
+        _systemctl("mask", units)
         _install(names)
+        _systemctl("unmask", units)
+        _systemctl("disable", units)
     still = [package.name for package in missing if not needs.is_installed(package)]
     if still:
         print(f"Still missing: {', '.join(still)}. The tests that need them are skipped.")
@@ -51,6 +55,12 @@ def _agreed(names: List[str]) -> bool:
     if needs.is_ci() or not sys.stdin.isatty():
         return True
     return input("Install them now? [Y/n] ").strip().lower() in ("", "y", "yes", "т", "так")
+
+
+def _systemctl(verb: str, units: List[str]) -> None:
+    """Masked while it is installed, a package's service neither starts nor is enabled; works without a running systemd."""
+    if units and shutil.which("systemctl"):
+        subprocess.run(["systemctl", "-q", verb, *units], stdin=subprocess.DEVNULL, check=False, timeout=60)
 
 
 def _install(names: List[str]) -> None:

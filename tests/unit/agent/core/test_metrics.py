@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import types
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from agent.findings import Now
 from agent.metrics import render
 from agent.signals.catalogue import BY_NAME
+from tests.tools.needs import require_package
 
 
 @pytest.fixture
@@ -82,6 +85,19 @@ def test_every_family_is_named_and_typed_by_the_conventions_and_stands_once(page
         ), name
     for name, _ in names:
         assert re.search(rf"^# HELP {name} \S.+$", said, re.MULTILINE)
+
+
+def test_promtool_finds_no_fault_with_a_page_of_every_signal(page):
+    require_package("promtool")
+    values = [
+        (s.name, "" if i % 2 else "x", True if s.kind == "flag" else "ok" if s.kind == "word" else 1.0)
+        for i, s in enumerate(BY_NAME.values())
+    ]
+    done = subprocess.run(
+        [shutil.which("promtool"), "check", "metrics"], input=page(*values).encode(), capture_output=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.decode()) == (0, "")
 
 
 def test_series_are_bounded_and_the_rest_is_counted(page):
