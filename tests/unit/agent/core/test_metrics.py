@@ -94,7 +94,7 @@ def test_promtool_finds_no_fault_with_a_page_of_every_signal(page):
         for i, s in enumerate(BY_NAME.values())
     ]
     done = subprocess.run(
-        [shutil.which("promtool"), "check", "metrics"], input=page(*values).encode(), capture_output=True, timeout=60,
+        [shutil.which("promtool") or "promtool", "check", "metrics"], input=page(*values).encode(), capture_output=True, timeout=60,
         check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr.decode()) == (0, "")
