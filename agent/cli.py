@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from config.loader import EX_CONFIG, ConfigError
 
-EXIT_CODES = """exit status: 0 well; 1 `status`: something is wrong; 69 `status`: no agent runs here;
-75 another agent holds the state folder; 78 the settings are wrong (every fault is listed)"""
+EXIT_CODES = """exit status: 0 well (`once`: the look was made, whatever it found); 1 `status`: something is wrong;
+69 `status`: no agent runs here; 75 another agent holds the state folder; 78 the settings are wrong (every fault is listed)"""
 EX_UNAVAILABLE = 69
 STATUS_OLD_MS = 30_000
 
@@ -53,7 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     command("run", "Watch until told to stop (SIGTERM); SIGHUP reads settings and rules again.", _run)
     once = command("once", "Make one sweep and print what is wrong on this server.", _once)
     once.add_argument("--json", action="store_true", help="print JSON for a program")
-    once.add_argument("--language", choices=("uk", "en"), default=None, help="language (else the settings')")
+    once.add_argument(
+        "--language",
+        choices=("uk", "en"),
+        default=None,
+        help="language (else the locale's, where that is Ukrainian, else the settings')",
+    )
     once.add_argument("--colour", choices=("auto", "always", "never"), default="auto", help="colours")
     check = command(
         "check-config", "Read settings and rules, list every fault, change nothing.", _check_config
@@ -106,8 +113,17 @@ def _once(arguments: argparse.Namespace) -> int:
     colour = arguments.colour == "always" or (
         arguments.colour == "auto" and sys.stdout.isatty() and "NO_COLOR" not in os.environ
     )
-    language = arguments.language or given.settings.language
+    language = arguments.language or _locale_language() or given.settings.language
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that knows no Cyrillic shows question marks; it must not cost the page.
+        sys.stdout.reconfigure(errors="replace")
     return once.run(given.settings, given.rules, as_json=arguments.json, language=language, colour=colour)
+
+
+def _locale_language() -> str:
+    """uk where the person's locale is Ukrainian. en_US says nothing: most servers have it without anybody's choice."""
+    said = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
+    return "uk" if said.lower().startswith("uk") else ""
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
@@ -120,9 +136,11 @@ def _check_config(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"faults": [], **summary, **({"shown": shown} if arguments.show else {})}))
         return 0
-    print(
-        f"well: {summary['rules']} rules, {summary['checks']} checks, collector {summary['collector'] or 'none'}"
-    )
+    read = arguments.config or "the shipped defaults (no settings file)"
+    collector = summary["collector"] or "none: findings are judged and shown, and reported to nobody"
+    print(f"well: {read}")
+    print(f"  {summary['rules']} rules, {summary['checks']} checks")
+    print(f"  collector {collector}")
     for check in shown:
         print(f"  {check['name']:28} {check['type']:8} {check['asks']:44} {check['origin']}")
     if arguments.show and not shown:
@@ -181,7 +199,9 @@ def _status(arguments: argparse.Namespace) -> int:
     try:
         snapshot = json.loads(ask_status(folder))
     except (OSError, ValueError) as error:
-        print(f"vartovyi-agent: no agent answers in {folder}: {error}", file=sys.stderr)
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        print(f"vartovyi-agent: no agent answers in {folder}: {reason}", file=sys.stderr)
+        print("Is it running? `systemctl status vartovyi-agent`. Elsewhere: --config PATH.", file=sys.stderr)
         return EX_UNAVAILABLE
     now_ms = SystemClock().now_ms()
     faults = _troubles(snapshot, now_ms)
@@ -221,7 +241,7 @@ def _print_status(snapshot: Dict[str, Any], now_ms: int) -> None:
     ages = ", ".join(
         f"{name} {max(0.0, s['age_s']):.0f} s" for name, s in sorted(snapshot["samplers"].items())
     )
-    print(f"samplers   {ages or 'none'}")
+    print(*textwrap.wrap(f"samplers   {ages or 'none'}", 100, subsequent_indent=" " * 11), sep="\n")
     print(f"findings   {len(snapshot['findings']) or 'none'} open")
     for finding in snapshot["findings"]:
         subject = f" {finding['subject']}" if finding["subject"] else ""

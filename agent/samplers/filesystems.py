@@ -18,6 +18,7 @@ from typing import Callable, Deque, Dict, List, Optional, Set, Tuple
 from agent.samplers.base import Batch, Errand, ratio_pct, read, read_or_none
 from agent.signals.parsers.mounts import Mount, parse_mountinfo, parse_mounts
 from agent.signals.sample import Sample
+from config.clock import perf_seconds
 from config.loader import setting
 
 GIB = 1024.0**3
@@ -116,6 +117,12 @@ class Filesystems:
 
     def lacks(self) -> Dict[str, str]:
         return {}
+
+    def settle(self, seconds: float) -> None:
+        """While a mount does not answer, wait until that counts as hung, at most so long; ``once`` asks for it."""
+        begun = perf_seconds()
+        for stuck in list(self._hung.values()):
+            stuck.errand.wait(max(0.0, min(seconds, HUNG_AFTER_MS / 1000) - (perf_seconds() - begun)))
 
     def sweep(self, mono_ms: int) -> List[Sample]:
         batch = Batch(mono_ms, {})

@@ -45,6 +45,35 @@ def test_check_config_of_a_bad_file_lists_every_fault_and_exits_78(config, capsy
     assert [fault["line"] for fault in json.loads(capsys.readouterr().out)["faults"]] == [1, 2]
 
 
+def test_check_config_says_what_it_read_and_that_nobody_is_told(config, capsys):
+    assert cli.main(["check-config", "--config", str(config)]) == 0
+    said = capsys.readouterr().out
+    assert str(config) in said and "reported to nobody" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "locale", "settings", "heading"),
+    [
+        ([], "C.UTF-8", "en", "NUMBERS"),
+        ([], "uk_UA.UTF-8", "en", "ПОКАЗНИКИ"),
+        ([], "en_US.UTF-8", "uk", "ПОКАЗНИКИ"),
+        (["--language", "en"], "uk_UA.UTF-8", "uk", "NUMBERS"),
+    ],
+)
+def test_once_speaks_as_asked_else_as_the_locale_else_as_the_settings(
+    config, capsys, monkeypatch, words, locale, settings, heading
+):
+    monkeypatch.setenv("LC_ALL", locale)
+    every = "[filesystems, network, sockets, units, processes, hardware, drives, controller, virtual, ladder]"
+    config.write_text(
+        f"state_dir: {config.parent}\nlanguage: {settings}\nwithout: {every}\n", encoding="utf-8"
+    )
+    assert cli.main(["once", "--config", str(config), *words]) == 0
+    said = capsys.readouterr().out
+    assert heading in said.split("\n")
+    assert "\x1b" not in said, "no colour where nobody looks at a terminal"
+
+
 def test_every_command_explains_itself(capsys):
     for words in ([], ["run"], ["once"], ["check-config"], ["status"]):
         with pytest.raises(SystemExit) as left:

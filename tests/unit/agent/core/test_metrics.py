@@ -93,10 +93,9 @@ def test_promtool_finds_no_fault_with_a_page_of_every_signal(page):
         (s.name, "" if i % 2 else "x", True if s.kind == "flag" else "ok" if s.kind == "word" else 1.0)
         for i, s in enumerate(BY_NAME.values())
     ]
-    done = subprocess.run(
-        [shutil.which("promtool") or "promtool", "check", "metrics"], input=page(*values).encode(), capture_output=True, timeout=60,
-        check=False,
-    )  # fmt: skip
+    command = [shutil.which("promtool") or "promtool", "check", "metrics"]
+    text = page(*values).encode()
+    done = subprocess.run(command, input=text, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr.decode()) == (0, "")
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
 
 from agent.history import History
-from agent.once import Look, as_document, blame, headline, judge, look, page, sentence
+from agent.once import LAST_WAIT_S, LOOK_S, Found, Look, as_document, judge, look
+from agent.once_page import blame, headline, page, sentence
+from agent.samplers.filesystems import Filesystems, MountSettings, Space
 from agent.settings import SHIPPED
 from agent.signals.parsers.error import ParseError
 from agent.signals.rules import RuleFile, compile_rules
 from agent.signals.sample import Sample
 from agent.texts import TEXTS, say_number
 from config import loader
-from config.clock import FixedClock
+from config.clock import FixedClock, SystemClock, perf_seconds
 
 RULES = compile_rules(loader.load(SHIPPED / "rules.yaml", RuleFile))
 
@@ -159,3 +162,63 @@ def test_the_headline_names_system_and_uptime(tmp_path: Path) -> None:
     line = headline(history_of(("cpu.online", "", 4)), "uk", tmp_path, FixedClock(mono_ms=3 * 86_400_000))
     assert "CentOS Stream 9" in line
     assert "працює 3 дн." in line
+
+
+def test_a_program_that_fills_the_processors_is_named_in_the_sentence_about_fault() -> None:
+    history = history_of(("cpu.user_pct", "", 97.0), ("cpu.sys_pct", "", 2.0), ("cpu.softirq_pct", "", 0.0))
+    found, _ = judge(RULES, history)
+    top = [
+        {"name": "php-fpm", "cpu_pct": 30.0, "rss_mb": 40.0},
+        {"name": "mysqld", "cpu_pct": 50.0, "rss_mb": 900.0},
+        {"name": "php-fpm", "cpu_pct": 31.0, "rss_mb": 40.0},
+    ]
+    assert "(most of it: php-fpm, 61 %)" in blame(found, history, "en", top)
+    assert "(найбільше: php-fpm, 61 %)" in blame(found, history, "uk", top)
+
+
+def test_a_program_at_its_own_limit_is_no_want_of_memory_of_the_server() -> None:
+    history = history_of(("mem.avail_pct", "", 94.0))
+    rule = next(rule for rule in RULES if rule.name == "oom_in_limit")
+    found = [Found(rule, "", "Killed process 27890 (python) " * 9, "medium")]
+    assert "its own memory limit" in blame(
+        found, history, "en", [{"name": "python", "cpu_pct": 1.0, "rss_mb": 9.0}]
+    )
+    assert len(sentence(found[0], "en")) < 130 and sentence(found[0], "en").endswith("…")
+
+
+@pytest.mark.slow
+def test_a_mount_that_never_answers_is_found_and_the_look_ends_in_seconds() -> None:
+    release = threading.Event()
+
+    def statvfs(path: str) -> Space:
+        if path != "/":
+            release.wait()
+        return 4096, 1000, 500, 1000, 500
+
+    mounts = MountSettings(include=["/proc"])
+    begun = perf_seconds()
+    try:
+        seen = look([Filesystems(Path("/"), mounts, statvfs)], SystemClock())
+    finally:
+        release.set()
+    found, _ = judge(RULES, seen.history)
+    assert ("fs_hung", "/proc") in {(f.rule.name, f.subject) for f in found}
+    assert "does not answer" in blame(found, seen.history, "en")
+    assert perf_seconds() - begun < LOOK_S
+
+
+def test_ten_samplers_that_hang_do_not_hold_the_look_ten_times_as_long() -> None:
+    release = threading.Event()
+
+    class Hung(Scripted):
+        def sweep(self, mono_ms: int) -> List[Sample]:
+            release.wait()
+            return []
+
+    begun = perf_seconds()
+    try:
+        seen = look([Hung(f"h{n}") for n in range(10)], FixedClock(), within_s=1.0)
+    finally:
+        release.set()
+    assert len(seen.failed) == 10
+    assert perf_seconds() - begun < 1.0 + 10 * LAST_WAIT_S + 2.0
