@@ -75,9 +75,9 @@ score: $(RUN_STAMP) ## real data against the marks of its SCORE.md: DATA=folder,
 bench: $(DEV_STAMP) ## measure against the budgets; prints the table of docs/benchmarks.md
 	@$(PY) -m tests.bench
 
-bench-agent: $(DEV_STAMP) ## the agent's weight, on Python 3.9 where there is one
+bench-agent: $(DEV_STAMP) ## the agent's weight on Python 3.9 beside its peers; QUICK=1 shorter, WRITE=1 into docs/benchmarks.md
 	@tests/tools/test_agent --prepare --if-found 3.9
-	@$(PY) -m tests.bench --only weight
+	@$(PY) -m tests.bench --only weight $(if $(QUICK),--quick) $(if $(WRITE),--write)
 
 format: $(DEV_STAMP) ## let ruff lay the code out
 	@$(BIN)/ruff format .

@@ -20,6 +20,8 @@ class Row:
     posts_per_s: float | None = None
     """For what the peer does too: taken posts a second."""
     is_peer: bool = False
+    ratio: str = ""
+    """Ours divided by each peer's, where the peers are several."""
 
 
 def render(rows: Sequence[Row], command: str, date: str) -> str:
@@ -32,7 +34,9 @@ def render(rows: Sequence[Row], command: str, date: str) -> str:
         "|---|---|---|---|---|",
     ]
     for row in rows:
-        ratio = f"× {row.posts_per_s / peer:.2f}" if peer and row.posts_per_s and not row.is_peer else ""
+        ratio = row.ratio
+        if peer and row.posts_per_s and not row.is_peer:
+            ratio = f"× {row.posts_per_s / peer:.2f}"
         lines.append(f"| {row.what} | {row.figure} | {row.budget} | {ratio} | {row.note} |")
     return "\n".join(lines) + "\n"
 
