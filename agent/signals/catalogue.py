@@ -266,7 +266,7 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     ("repl.sample_age_s", "s", "age of the lag sample at this moment", "gauge", 5, ""),
     ("hist.same_hour_match", "ratio",
      "share of the previous 7 days with the same pattern at this hour (collector's memory)",
-     "gauge", 0, ""),
+     "gauge", 0, "collector.tick.hours.Hours"),
 )
 # fmt: on
 

@@ -22,6 +22,7 @@ from collector.store.engine import savepoint
 from collector.tick.again import Windows
 from collector.tick.cases import OpenRow, Scene, load_scene
 from collector.tick.context import TickContext, TickReport
+from collector.tick.hours import Hours
 from collector.tick.problems import OpenSet, Problem, Row, write_fate
 from collector.tick.quiet import Quiet
 from collector.tick.ticket import Desk, Placed
@@ -65,6 +66,7 @@ class Judge:
     report: TickReport
     desk: Desk
     patience: Quiet
+    hours: Hours
     scene: Scene = dataclasses.field(default_factory=lambda: Scene({}, ()))
 
     @staticmethod
@@ -79,7 +81,9 @@ class Judge:
     ) -> Judge:
         """A judge with an empty scene; ``look`` fills it."""
         patience = Quiet(tx, now_ms, report, sorted(open_set))
-        return Judge(tx, now_ms, ctx, windows, open_set, report, Desk(tx, book, now_ms), patience)
+        return Judge(
+            tx, now_ms, ctx, windows, open_set, report, Desk(tx, book, now_ms), patience, Hours(tx, now_ms)
+        )
 
     def look(self, problems: Sequence[Problem]) -> None:
         """Read the hosts concerned, their neighbours, what was seen of them, and their open tickets."""
@@ -170,7 +174,8 @@ class Judge:
         mine = {m.key for m in members}
         beside = [m.held() for m in members[1:]]
         beside += [o.held() for o in self.open_set[subject.host_id].values() if o.key not in mine]
-        return self.scene.case(self.now_ms, subject, beside)
+        case = self.scene.case(self.now_ms, subject, beside)
+        return dataclasses.replace(case, seen=(*case.seen, *self.hours.seen(subject)))
 
     def settle(self, problem: Problem, placed: Placed, *, with_evidence: bool = True) -> None:
         """Write what became of a problem into its findings and rows, and hand over the evidence."""
