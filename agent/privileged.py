@@ -61,6 +61,8 @@ class Command(NamedTuple):
     is_about_a_drive: bool = False
     good_statuses: int = 0
     """Exit statuses up to this are answers; smartctl's status is a set of bits that say how the drive is."""
+    places: Tuple[str, ...] = ()
+    """Where else the program may be than in FOLDERS, by its full path: makers' tools live in /opt."""
 
 
 class Answer(NamedTuple):
@@ -147,6 +149,7 @@ def _end_of(path: Path, octets: int) -> bytes:
         return stream.read(octets)
 
 
+_RAID_TOOLS = ("/opt/MegaRAID/storcli/storcli64", "/opt/MegaRAID/perccli/perccli64")
 COMMANDS: Dict[str, Command] = {
     "smart": Command(
         ("smartctl", "-n", "standby", "--json=c", "-i", "-H", "-A", "-l", "error", "{drive}"),
@@ -158,6 +161,8 @@ COMMANDS: Dict[str, Command] = {
     "domains": Command(("virsh", "--readonly", "--connect", "qemu:///system", "domstats", "--state")),
     "beancounters": Command(read=read_beancounters),
     "crashes": Command(read=read_crashes),
+    # Words that only show; its status is 1 where one of several controllers fails, which the document says better.
+    "raid": Command(("storcli64", "/call", "show", "J", "nolog"), good_statuses=255, places=_RAID_TOOLS),
     "io": Command(read=read_io),
     "messages": Command(read=read_messages),
     "secure": Command(read=read_secure),
@@ -177,9 +182,8 @@ def drives(root: Path) -> List[str]:
 
 def program_for(command: Command) -> str:
     """The program's full path, "" where it is not installed."""
-    return next(
-        (f"{f}/{command.argv[0]}" for f in FOLDERS if os.access(f"{f}/{command.argv[0]}", os.X_OK)), ""
-    )
+    places = (*(f"{folder}/{command.argv[0]}" for folder in FOLDERS), *command.places)
+    return next((place for place in places if os.access(place, os.X_OK)), "")
 
 
 def answer(

@@ -1,7 +1,7 @@
 """What the machine's own hardware counts in /sys: memory errors, thermal throttling, frequency. Files only, no root.
 
-Vendor RAID tools and ZFS are not asked yet, which ``lacks`` says where a controller or a pool is in sight; software
-RAID is the disk sampler's (hw.md), drives are ``drives``, the management controller is ``controller``.
+Software RAID is the disk sampler's (hw.md), a RAID controller is ``raid``, drives are ``drives``, the management
+controller is ``controller``.
 """
 
 from __future__ import annotations
@@ -17,28 +17,17 @@ from agent.signals.parsers.error import ParseError
 from agent.signals.parsers.numbers import parse_whole
 from agent.signals.sample import Sample
 
-SIGNALS = ("hw.edac_ce_h", "hw.edac_ue", "hw.therm_ps", "cpu.mhz_pct", "hw.raid")
+SIGNALS = ("hw.edac_ce_h", "hw.edac_ue", "hw.therm_ps", "cpu.mhz_pct")
 HOUR_MS = 3_600_000
 MAX_CPUS = 1024
 FREQUENCIES_MAX = 8
 """CPUs whose frequency is asked, spread over all: on an idle CPU the kernel waits 10 ms for the answer."""
 
-_RAID_DRIVERS = (
-    "megaraid_sas",
-    "mpt3sas",
-    "mpt2sas",
-    "hpsa",
-    "smartpqi",
-    "aacraid",
-    "3w-sas",
-    "3w-9xxx",
-    "arcmsr",
-)
 _NAMED_GHZ = re.compile(r"^model name\s*:.*@\s*(\d{1,2}\.\d{1,3})GHz", re.MULTILINE)
 
 
 class Hardware:
-    """Signals hw.edac_ce_h, hw.edac_ue, hw.therm_ps, cpu.mhz_pct; says why there is no hw.raid."""
+    """Signals hw.edac_ce_h, hw.edac_ue, hw.therm_ps, cpu.mhz_pct."""
 
     name = "hardware"
     period_s = 60.0
@@ -47,7 +36,6 @@ class Hardware:
         self._root = root
         self._host = host or platform.detect(root)
         self._lacks = platform.lacks(self._host, SIGNALS)
-        self._lacks.setdefault("hw.raid", _no_raid(root))
         self._corrected: Dict[str, int] = {}
         self._errors: Deque[Tuple[int, int]] = deque()
         self._throttles: Optional[Tuple[int, Dict[str, int]]] = None
@@ -98,15 +86,6 @@ class Hardware:
                 if name in before[1]
             ]
             batch.add("hw.therm_ps", sum(rate for rate in rates if rate is not None))
-
-
-def _no_raid(root: Path) -> str:
-    for driver in _RAID_DRIVERS:
-        if (root / "sys/bus/pci/drivers" / driver).exists():
-            return f"a RAID controller ({driver}) is there, but vendors' tools are not asked yet: its state is unknown"
-    if (root / "proc/spl/kstat/zfs").exists():
-        return "ZFS is there, but zpool is not asked yet: its state is unknown"
-    return "no RAID controller that we know (software RAID is hw.md)"
 
 
 def memory_errors(root: Path) -> Dict[str, Tuple[int, int]]:

@@ -23,6 +23,7 @@ from agent.samplers.operators import Operators
 from agent.samplers.own import Own
 from agent.samplers.processes import Processes
 from agent.samplers.program_log import ProgramLog
+from agent.samplers.raid import Raid
 from agent.samplers.sockets import Sockets
 from agent.samplers.spin import Spin
 from agent.samplers.throttle import CpuLimit
@@ -61,6 +62,7 @@ def make_samplers(
         Operators(root),
         Hardware(root, host),
         Drives(root, host),
+        Raid(root, host),
         Controller(root, settings.state_dir / "sel" if notes is not None else None, host),
         Virtual(root, host),
         Witness(root, settings.state_dir / "black_box" if notes is not None else None, notes, host),

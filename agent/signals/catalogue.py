@@ -60,6 +60,7 @@ _CLOCK = "agent.samplers.timekeeping.Timekeeping"
 _OWN = "agent.samplers.own.Own"
 _HARDWARE = "agent.samplers.hardware.Hardware"
 _DRIVES = "agent.samplers.drives.Drives"
+_RAID = "agent.samplers.raid.Raid"
 _CONTROLLER = "agent.samplers.controller.Controller"
 _VIRTUAL = "agent.samplers.virtual.Virtual"
 _WITNESS = "agent.samplers.witness.Witness"
@@ -226,7 +227,7 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     ("hw.smart_health", "PASSED|FAILED|na", "the drive's own verdict", "word", "PASSED", _DRIVES),
     ("hw.nvme_cw", "bits", "NVMe critical warning", "gauge", 0, _DRIVES),
     ("hw.md", "ok|degraded|rebuilding|inactive", "software RAID", "word", "ok", _DISK),
-    ("hw.raid", "optimal|degraded|failed|na", "hardware RAID", "word", "na", ""),
+    ("hw.raid", "optimal|degraded|failed|na", "MegaRAID arrays by storcli or perccli; subject = the array", "word", "na", _RAID),
     ("hw.edac_ce_h", "1/h", "corrected memory errors", "rate", 0, _HARDWARE),
     ("hw.edac_ue", "count", "uncorrectable memory errors", "gauge", 0, _HARDWARE),
     ("hw.therm_ps", "1/s", "thermal throttling events", "rate", 0, _HARDWARE),
@@ -368,6 +369,7 @@ _METRICS: Dict[str, Metric] = {
     "mem.hypervisor_swap_mb": _num("memory_hypervisor_swapped_bytes", MIB),
     "cpu.mhz_pct": _pct("cpu_frequency"),
     "hw.md": _word("md_state", "device"),
+    "hw.raid": _word("raid_array_state", "array"),
     "hw.smart_health": _word("smart_state", "device"),
     "hw.nvme_cw": _num("nvme_critical_warning", label="device"),
     "hw.edac_ce_h": _num("memory_corrected_errors_last_hour"),

@@ -113,15 +113,10 @@ def test_the_frequency_is_a_share_of_what_the_cpu_is_sold_for(
 def test_a_machine_without_counters_lacks_them_each_with_its_reason(tmp_path: Path) -> None:
     hardware = Hardware(tmp_path, METAL)
     assert hardware.sweep(0) == []
-    assert set(hardware.lacks()) == {"hw.edac_ce_h", "hw.edac_ue", "hw.therm_ps", "cpu.mhz_pct", "hw.raid"}
+    assert set(hardware.lacks()) == {"hw.edac_ce_h", "hw.edac_ue", "hw.therm_ps", "cpu.mhz_pct"}
     guest = Hardware(tmp_path, KVM)
     assert guest.sweep(0) == []
     assert guest.lacks()["hw.edac_ue"] == "virtual machine (kvm): the node's hardware is not shown"
-
-
-def test_a_raid_controller_that_nobody_asks_is_said_to_be_unknown(lay: Lay) -> None:
-    root = lay({"sys/bus/pci/drivers/megaraid_sas/bind": ""})
-    assert "unknown" in Hardware(root, METAL).lacks()["hw.raid"]
 
 
 # --- drives ------------------------------------------------------------------------------------------------------
