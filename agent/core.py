@@ -132,6 +132,9 @@ class AgentCore:
         """Acts of people that no answered report has held yet."""
         self.told: Outgoing[Told] = Outgoing(MAX_ACTS_KEPT)
         """Words about boots and gaps, likewise."""
+        self._lag: List[Told] = []
+        """The newest lag of replication, until a report that held it has been answered: one at most."""
+        self._lag_in_flight: List[Told] = []
         self._resume(now)
 
     def take(self, samples: Iterable[Sample], now: Now, source: str = "") -> List[FindingChange]:
@@ -181,6 +184,9 @@ class AgentCore:
             if sample.signal == "ops.action" and isinstance(sample.value, str):
                 text = "".join(c if c.isprintable() else " " for c in sample.value)[:MAX_ACT_CHARS]
                 self.acts.append(Act(now.wall_of(sample.at_ms), text or "?"))
+            elif sample.signal == "repl.lag_s":
+                if not sample.subject:
+                    self._lag = [Told(max(0, now.wall_of(sample.at_ms)), sample.signal, sample.value)]
             elif sample.signal in TOLD and sample.value is not None:
                 self.told.append(Told(max(0, now.wall_of(sample.at_ms)), sample.signal, sample.value))
 
@@ -239,6 +245,7 @@ class AgentCore:
         assert goodbye is None or goodbye in GOODBYES
         lacks = dict(status.lacks)
         self._lacks_in_flight = lacks
+        self._lag_in_flight = list(self._lag)
         return Report(
             v=WIRE_VERSION,
             agent=self.identity.agent,
@@ -261,7 +268,7 @@ class AgentCore:
             address=self.identity.address,
             rtt_ms=status.rtt_ms,
             acts=self.acts.batch(MAX_ACTS),
-            told=self.told.batch(MAX_TOLD),
+            told=[*self._lag_in_flight, *self.told.batch(MAX_TOLD - 1)],
         )
 
     def goodbye(self, reason: str, now: Now, status: Status) -> Report:
@@ -280,6 +287,8 @@ class AgentCore:
             self._told_lacks = self._lacks_in_flight
             self.acts.answered()
             self.told.answered()
+            if self._lag == self._lag_in_flight:
+                self._lag = []
         if self.spool.acknowledge(reply.want_n):
             self._told_lacks = None
         for adopt in reply.adopt:

@@ -69,8 +69,10 @@ TOLD = (
     "boot.restart_cause",
     "boot.kernel",
     "host.gap",
+    "repl.lag_s",
 )
-"""Signals that a report tells as they are, finding or not: how boots and gaps went explains what others see."""
+"""Signals that a report tells as they are, finding or not: how boots and gaps went explains what others see, and how far
+a backup was behind is asked when its primary is gone. Of repl.lag_s only the newest is told and kept."""
 MAX_TOLD = 20
 MAX_TOLD_BYTES = 4096
 """Largest value of one of them, as JSON."""

@@ -14,7 +14,7 @@ from agent.wire import VITALS, Adopt, FindingChange, Report
 from collector import intake_sqlite
 from collector.fleet import Life, Sign, return_due_ms, silent_after_ms
 from collector.intake_sqlite import REPORTED, lives_after
-from collector.observed import observe
+from collector.observed import keep_newest, observe
 from collector.tables import findings, hosts, observations, open_findings, streams
 from ticketing.model import Reason
 
@@ -27,6 +27,7 @@ ADOPT_MAX = 500
 HOSTS_IN_ONE_SELECT = 500
 
 ACT = "ops.action"
+LAG = "repl.lag_s"
 SAME_ACT_MS = 2_000
 """The same words within this time are one act told twice (an absurd clock is corrected anew by each receipt)."""
 
@@ -204,6 +205,9 @@ def write_told(tx: Connection, accepted: Sequence[Accepted], absurd_clock_ms: in
         moved = offset if abs(offset) > absurd_clock_ms else 0
         for told in one.report.told:
             at_ms = max(0, min(told.at_ms + moved, received))
+            if told.signal == LAG:
+                written += keep_newest(tx, one.entry.id, LAG, told.value, at_ms, "agent", received)
+                continue
             known = select(observations.c.value).where(
                 observations.c.host_id == one.entry.id,
                 observations.c.signal == told.signal,

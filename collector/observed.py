@@ -10,10 +10,11 @@ time it happens. ``host_id`` is a host, or a provider's id where it is said of a
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select
+from sqlalchemy import Connection, and_, delete, func, insert, select
 
 from agent.signals.catalogue import signal_named
 from collector.tables import observations
@@ -85,6 +86,29 @@ def observe(
             received_at_ms=at_ms if received_at_ms is None else received_at_ms,
         )
     )
+    return True
+
+
+def keep_newest(
+    tx: Connection, host_id: str, signal: str, value: Any, at_ms: int, source: str, received_at_ms: int
+) -> bool:
+    """Write a number of which only the last is ever asked (how far a backup is behind), in place of the one before.
+
+    False where it is no number, or one that was true later is known already: reports may come twice and out of order.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        return False
+    same = (
+        observations.c.host_id == host_id,
+        observations.c.signal == signal,
+        observations.c.vantage == "",
+    )
+    known = tx.execute(select(func.max(observations.c.at_ms)).where(*same)).scalar()
+    if known is not None and known >= at_ms:
+        return False
+    tx.execute(delete(observations).where(*same))
+    row = {"host_id": host_id, "signal": signal, "vantage": "", "value": value, "source": source}
+    tx.execute(insert(observations).values(**row, at_ms=at_ms, received_at_ms=received_at_ms))
     return True
 
 

@@ -72,4 +72,8 @@ def _dispatch(spec: CheckSettings, timeout_s: float, root: Path, clock: Optional
         from agent.checks import commands
 
         return commands.run(spec, timeout_s)
+    if spec.type == "replication":
+        from agent.checks import replication
+
+        return replication.run(spec, timeout_s, root, clock)
     return CheckAnswer("unknown", f"no check is of type {spec.type!r}")

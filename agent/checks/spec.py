@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 from config.loader import Duration, setting
 
-TYPES = ("tcp", "http", "unit", "process", "ssh", "icmp", "dns", "file", "command", "listen")
+TYPES = ("tcp", "http", "unit", "process", "ssh", "icmp", "dns", "file", "command", "listen", "replication")
 RECORDS = ("A", "AAAA", "CNAME", "MX", "NS", "TXT")
 
 UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]{0,254}")
@@ -68,15 +68,22 @@ class CheckSettings:
     query: str = setting("", help="dns: name to resolve", max=253, example="shop.example.net")
     record: str = setting("A", help="dns: kind of record", choices=RECORDS)
     path: str = setting(
-        "", help="file: path; with * the newest that matches", max=1000, example="/backup/*.gz"
+        "",
+        help="file: path; with * the newest that matches; replication: heartbeat file",
+        max=1000,
+        example="/backup/*.gz",
     )
     max_age: Duration = setting(86_400.0, help="file: older than this is a fault", min=1, max=366 * 86_400)
     least_bytes: int = setting(0, help="file: smaller than this is a fault", min=0)
     command: str = setting(
         "",
-        help="command: name of an entry in the commands folder of this server",
+        help="command, replication: name of an entry in the commands folder of this server",
         pattern=r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?",
         example="check_load",
+    )
+    label: str = setting("lag", help="replication: name of the number that the command prints", min=1, max=60)
+    max_lag: Duration = setting(
+        60.0, help="replication: further behind its primary than this is a fault", min=1, max=30 * 86_400
     )
     slow_ms: int = setting(0, help="an answer later than this is slow; 0 = never", min=0, max=600_000)
     timeout_s: Duration = setting(5.0, help="longest wait for an answer", min=0.1, max=60)
@@ -89,6 +96,8 @@ class CheckSettings:
         for key in _NEEDS.get(self.type, ()):
             if not getattr(self, key):
                 found.append((key, f"is needed by a check of type {self.type}"))
+        if self.type == "replication" and bool(self.command) == bool(self.path):
+            found.append(("command", "or path, one of both, is needed by a check of type replication"))
         if self.unit and not UNIT_NAME.fullmatch(self.unit):
             found.append(("unit", f"{self.unit!r} is not the name of a systemd unit"))
         if self.path and (not self.path.startswith("/") or "\0" in self.path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from agent.checks.answer import CheckAnswer
 from agent.checks.run import run_check
@@ -30,7 +30,8 @@ _NOT_ASKED = CheckAnswer("unknown")
 
 
 class Checks:
-    """Signals check.state, check.ms and tls.days, subject = the check's name; check.number, subject = check/label.
+    """Signals check.state, check.ms and tls.days, subject = the check's name; check.number, subject = check/label;
+    of replication repl.lag_s with each answer that has one, and repl.sample_age_s; host: the one that is worst off.
 
     A sweep starts what is due and reports the latest answers: it waits only for the first answers, and shortly. A
     check that does not come back is itself the answer (``hung``); it holds its thread, and is not begun again.
@@ -59,6 +60,9 @@ class Checks:
         self._errands: Dict[str, Errand[CheckAnswer]] = {}
         self._due_ms: Dict[str, int] = {}
         self._begun_ms: Dict[str, int] = {}
+        self._lags: Dict[str, Tuple[float, int]] = {}
+        """Check -> (last lag, monotonic ms at which that was asked)."""
+        self._has_new_lag = False
         self.answers: Dict[str, CheckAnswer] = {}
         """Latest answer of each check, for evidence."""
 
@@ -91,7 +95,24 @@ class Checks:
                     batch.add("check.number", float(number), f"{check.name}/{label}")
         days = [a.facts["tls_days"] for a in self.answers.values() if "tls_days" in a.facts]
         batch.add("tls.days", min(days, default=None))
+        self._add_lags(batch, mono_ms)
         return batch.samples
+
+    def _add_lags(self, batch: Batch, mono_ms: int) -> None:
+        """The lag is stamped with the moment it was asked for, not with the sweep's: its age counts for a failover."""
+        known = {check.name: self._lags[check.name] for check in self._checks if check.name in self._lags}
+        if not known:
+            return
+        for name, (lag_s, at_ms) in known.items():
+            batch.add("repl.sample_age_s", (mono_ms - at_ms) / 1000.0, name)
+            if self._has_new_lag:
+                batch.samples.append(Sample("repl.lag_s", name, lag_s, at_ms))
+        # Of several the one that may be furthest behind by now.
+        lag_s, at_ms = max(known.values(), key=lambda one: one[0] - one[1] / 1000.0)
+        batch.add("repl.sample_age_s", (mono_ms - at_ms) / 1000.0)
+        if self._has_new_lag:
+            batch.samples.append(Sample("repl.lag_s", "", lag_s, at_ms))
+        self._has_new_lag = False
 
     def _look_again(self, mono_ms: int) -> None:
         """Which services are here may change; above all where a check of one fails: perhaps it was switched off."""
@@ -145,4 +166,7 @@ class Checks:
             if errand.is_done:
                 del self._errands[name]
                 if any(check.name == name for check in self._checks):
-                    self.answers[name] = errand.answer()
+                    self.answers[name] = answer = errand.answer()
+                    if "lag_s" in answer.facts:
+                        self._lags[name] = (float(answer.facts["lag_s"]), self._begun_ms[name])
+                        self._has_new_lag = True

@@ -263,8 +263,12 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
      "subject = the signal",
      "gauge", 0, "agent.usual"),
     # What failover must know of the pair, and the collector's own memory.
-    ("repl.lag_s", "s", "how far the backup is behind its primary", "gauge", 1, ""),
-    ("repl.sample_age_s", "s", "age of the lag sample at this moment", "gauge", 5, ""),
+    ("repl.lag_s", "s",
+     "how far the backup is behind its primary, at the moment it was asked (check of type replication); subject = the check",
+     "gauge", 1, _CHECKS),
+    ("repl.sample_age_s", "s",
+     "age of the last lag that could be had; grows while none can; subject = the check",
+     "gauge", 5, _CHECKS),
     ("hist.same_hour_match", "ratio",
      "share of the previous 7 days with the same pattern at this hour (collector's memory)",
      "gauge", 0, "collector.tick.hours.Hours"),
@@ -383,6 +387,8 @@ _METRICS: Dict[str, Metric] = {
     "check.state": _word("check_state", "check"),
     "check.ms": _num("check_duration_seconds", 0.001, "check"),
     "check.number": _num("check_plugin_value", label="check"),
+    "repl.lag_s": _num("replication_lag_seconds", label="check"),
+    "repl.sample_age_s": _num("replication_lag_age_seconds", label="check"),
     "tls.days": _num("certificate_seconds_left", 86400.0, "check"),
 }
 """What /metrics shows. Texts without bound (names of processes), maps and events of others are left out."""
