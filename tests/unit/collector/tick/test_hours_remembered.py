@@ -118,3 +118,18 @@ def test_nights_older_than_a_week_are_forgotten(world: World) -> None:
     for days_ago in (8, 9):
         remember_night(world, days_ago, BUSY)
     assert asked(world, BUSY) == []
+
+
+@pytest.mark.parametrize(("nights", "opens"), [((1, 2, 3, 4, 6, 7), 0), ((1, 2), 1)])
+def test_load_of_its_hour_opens_no_ticket_and_load_of_two_nights_does(
+    world: World, nights: tuple[int, ...], opens: int
+) -> None:
+    facts = {"disk.await_ms": {"now": 45.0, "before": 3.0}, "disk.iops": {"now": 900.0, "before": 60.0}}
+    world.add_host("h1", provider="alfa", virt="none")
+    for days_ago in nights:
+        remember_night(world, days_ago, facts, rule="disk_slow")
+    world.find("h1", "disk_slow", "io", facts=facts)
+    world.run(30 * 60, beating=("h1",))
+    assert len(world.tickets()) == opens, [row["why"] for row in world.findings() if row["stream"] == "s1"]
+    whys = [row["why"]["key"] for row in world.findings() if row["stream"] == "s1" and row["why"]]
+    assert ("reason.quiet.as_usual" in whys) == (not opens), whys
