@@ -145,6 +145,7 @@ class AgentCore:
         if now.mono_ms - self._pruned_ms >= PRUNE_EVERY_MS:
             self._pruned_ms = now.mono_ms
             self.history.prune(now.mono_ms)
+            self.engine.prune(now.mono_ms)
         events = self.engine.judge(sound, now.mono_ms, source)
         if self.usual is not None:
             outside = self.usual.take(sound, now)

@@ -35,6 +35,8 @@ FORGOTTEN_AFTER_MS = 300_000
 """A finding resumed after a restart whose signal nobody produces any more (its check was removed) ends after this."""
 MAX_SUBJECTS = 512
 """Subjects that one engine follows at once (raising or open), over all rules."""
+FORGET_MS = 3_600_000
+"""A sample that nobody renewed for so long, and is stale besides, is dropped with its history of counts."""
 
 
 @dataclasses.dataclass
@@ -119,6 +121,16 @@ class RuleEngine:
         run = Run(began_ms=began_ms, severity=severity or rule.severity, told_ms=now_ms)
         self._followed.setdefault(name, {})[subject] = _Followed(run, now_ms, 0, is_adopted)
         return True
+
+    def prune(self, now_ms: int) -> None:
+        """Forget what no rule may read any more: mounts, units and disks that came and went under names of their own."""
+        for key, sample in list(self._newest.items()):
+            if now_ms - sample.at_ms > max(FORGET_MS, self._beats[sample.signal].fresh_ms):
+                del self._newest[key]
+        for name, subject in list(self._counted):
+            rule = self._rules.get(name)
+            if rule is None or (rule.signal, subject) not in self._newest:
+                del self._counted[name, subject]
 
     def hole(self) -> None:
         """We did not run for a while: every window starts again, open findings stay open."""

@@ -20,6 +20,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,7 +83,8 @@ class Zabbix:
 
     def _answer(self, sock: socket.socket) -> None:
         head = _read(sock, 13)
-        said = json.loads(_read(sock, struct.unpack("<I", head[5:9])[0]))
+        body = _read(sock, struct.unpack("<I", head[5:9])[0])
+        said = json.loads(zlib.decompress(body) if head[4] & 2 else body)
         answer: dict[str, object] = {"response": "success", "info": ""}
         if said.get("request") == "active checks":
             answer["data"] = [

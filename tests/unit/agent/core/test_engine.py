@@ -363,3 +363,21 @@ def bench_gap(bench: Bench, value: float) -> int:
     again = type(beat)(beat.last_ms, beat.period_ms)
     again.saw(bench.at_ms)
     return again.gap_ms
+
+
+def test_what_went_is_forgotten_and_what_stays_is_not() -> None:
+    bench = Bench(rule(subjects="parts"))
+    for n in range(50):
+        bench.sweep(("fs.used_pct", f"/mnt/{n}", 40.0), ("fs.used_pct", "/", 40.0))
+    bench.sweep(("fs.used_pct", "/", 40.0), after_s=2 * 3600)
+    bench.engine.prune(bench.at_ms)
+    assert set(bench.engine._newest) == {("fs.used_pct", "/")}
+
+
+def test_forgetting_ends_no_open_finding() -> None:
+    bench = Bench(rule(subjects="parts"))
+    for _ in range(4):
+        bench.sweep(("fs.used_pct", "/var", 97.0))
+    assert bench.engine.is_open("r", "/var")
+    bench.engine.prune(bench.at_ms + 10 * 3_600_000)
+    assert bench.engine.is_open("r", "/var")
