@@ -39,8 +39,9 @@ ACKS_EVERY = 6
 CHURN = 40
 """New names an hour of each kind."""
 
-BLOCKS_MAY_GROW = 0.03
-PRIVATE_MAY_GROW_KIB = 1024
+BLOCKS_MAY_GROW = 0.01
+PRIVATE_MAY_GROW_KIB = 2048
+"""One step of 1.3 MiB about the fourteenth hour was measured, with flat blocks: the C allocator's; nothing after it."""
 
 
 class Weighed(NamedTuple):
@@ -118,7 +119,8 @@ def test_a_day_of_sweeps_leaves_the_agent_as_light_as_its_first_hours(tmp_path: 
     assert changes > 1_000, "the day was too quiet to prove anything"
     assert last.blocks <= first.blocks * (1 + BLOCKS_MAY_GROW), told
     assert last.private_kib <= first.private_kib + PRIVATE_MAY_GROW_KIB, told
-    assert last.threads <= first.threads and last.fds <= first.fds, told
+    # An errand that is under way at the moment of the look holds a thread and a file.
+    assert last.threads <= first.threads + 2 and last.fds <= first.fds + 4, told
 
 
 def _is_bounded(core: AgentCore, spool: Spool) -> None:
