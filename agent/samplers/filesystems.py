@@ -237,10 +237,12 @@ def _worse(signal: str, before: Optional[float], value: float) -> float:
 
 
 def _has_write_intent(mount: Mount) -> bool:
-    """The options themselves say that the mount is broken: ext4 keeps ``errors=remount-ro`` beside ``ro``.
+    """The options themselves say that the mount is broken: ``emergency_ro``, or ``errors=remount-ro`` beside ``ro``.
 
-    Only for the root: other mounts may carry the option and be mounted read-only on purpose.
+    The latter only for the root: other mounts may carry the option and be mounted read-only on purpose.
     """
+    if mount.is_broken:
+        return True
     return mount.point == "/" and mount.error_policy == "remount-ro" and mount.device.startswith("/dev/")
 
 

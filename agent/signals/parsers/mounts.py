@@ -7,6 +7,9 @@ from typing import List, NamedTuple
 
 from agent.signals.parsers.error import ParseError
 
+_BROKEN = frozenset(("emergency_ro", "shutdown"))
+"""ext4 from Linux 6.14 on: after an error it stays ``rw`` by its options, refuses every write and adds one of these."""
+
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -25,6 +28,8 @@ class Mount(NamedTuple):
     """The folder of the file system that is mounted; "/" unless it is a bind mount."""
     error_policy: str
     """``errors=`` of the options: what the file system does when it finds itself broken."""
+    is_broken: bool
+    """The kernel says itself that an error made it read-only: nobody mounts it so on purpose. Older ones only say ro."""
 
 
 def _unescape(text: str) -> str:
@@ -44,16 +49,18 @@ def parse_mountinfo(text: str) -> List[Mount]:
         left, right = before.split(" "), after.split(" ")
         if not dash or len(left) < 6 or len(right) < 3:
             raise ParseError("expected six fields, a dash and three fields")
-        options = left[5].split(",") + right[2].split(",")
+        options = right[2].split(",")
+        is_broken = not _BROKEN.isdisjoint(options)
         mounts.append(
             Mount(
                 _unescape(right[1]),
                 _unescape(left[4]),
                 right[0],
-                "ro" in right[2].split(","),
+                is_broken or "ro" in options,
                 left[2],
                 _unescape(left[3]),
-                _error_policy(options),
+                _error_policy(left[5].split(",") + options),
+                is_broken,
             )
         )
     return mounts
@@ -69,15 +76,17 @@ def parse_mounts(text: str) -> List[Mount]:
         if len(fields) < 4:
             raise ParseError("expected four fields")
         options = fields[3].split(",")
+        is_broken = not _BROKEN.isdisjoint(options)
         mounts.append(
             Mount(
                 _unescape(fields[0]),
                 _unescape(fields[1]),
                 fields[2],
-                "ro" in options,
+                is_broken or "ro" in options,
                 "",
                 "/",
                 _error_policy(options),
+                is_broken,
             )
         )
     return mounts

@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
+import pytest
+
 from agent.samplers.filesystems import Filesystems, MountSettings, Space, watched
 from agent.signals.parsers.mounts import parse_mountinfo
 from agent.signals.sample import Sample
@@ -62,6 +64,19 @@ def test_a_mount_that_was_writable_and_is_not_any_more_is_told(lay: Lay, text: T
     samples = found.sweep(10_000)
     assert values(samples)["fs.ro"] is True
     assert values(samples, "/srv/my shop")["fs.ro"] is True
+    assert values(samples, "/boot")["fs.ro"] is False
+
+
+@pytest.mark.parametrize("word", ["emergency_ro", "shutdown"])
+def test_newer_kernels_say_by_another_word_that_an_error_ended_all_writing(
+    lay: Lay, text: Text, word: str
+) -> None:
+    """Linux 6.14 and later leave ``rw`` in the options; seen on ext4 over a device that returns errors."""
+    mountinfo = text("el9/mountinfo")
+    line = next(line for line in mountinfo.splitlines() if "/dev/vdb1" in line)
+    root = lay({"proc/self/mountinfo": mountinfo.replace(line, f"{line},errors=remount-ro,{word}")})
+    samples = Filesystems(root, statvfs=lambda path: (4096, 10, 5, 0, 0)).sweep(0)
+    assert values(samples, "/srv/my shop")["fs.ro"] is True, "though the agent came after the error"
     assert values(samples, "/boot")["fs.ro"] is False
 
 
