@@ -134,7 +134,7 @@ def _transactions(packages: List[Tuple[float, str, str]]) -> List[OperatorAct]:
 def stamp_s(stamp: str, now_s: float, local: dt.tzinfo) -> Optional[float]:
     """The time of a line; syslog's has no year: the newest one that does not lie more than a day ahead."""
     try:
-        if stamp[0].isdigit():
+        if stamp[:1].isdigit():
             text = re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", stamp.replace("Z", "+00:00"))
             moment = dt.datetime.fromisoformat(text)
             return (moment if moment.tzinfo else moment.replace(tzinfo=local)).timestamp()
