@@ -75,6 +75,22 @@ PACKAGES = (
         ("e2e/test_prometheus.py", "unit/agent"),
         ("prometheus.service", "prometheus-node-exporter.service"),
     ),
+    Package("stress-ng", ("stress-ng",), ("stress-ng",), ("stress-ng",), ("e2e/faults",)),
+    Package("e2fsprogs", ("mkfs.ext4",), ("e2fsprogs",), ("e2fsprogs",), ("e2e/faults",)),
+    Package(
+        "libfuse",
+        ("/usr/lib/*/libfuse*.so.*", "/usr/lib64/libfuse*.so.*"),
+        ("fuse3", "libfuse3-3"),
+        ("fuse3", "fuse3-libs"),
+        ("e2e/faults",),
+    ),
+    Package(
+        "libfaketime",
+        ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib64/faketime/libfaketimeMT.so.1"),
+        ("libfaketime",),
+        ("libfaketime",),
+        ("e2e/faults",),
+    ),
     Package("util-linux", ("unshare",), ("util-linux",), ("util-linux",), ("e2e",)),
 )
 _BY_NAME = {package.name: package for package in PACKAGES}
@@ -170,6 +186,9 @@ _KERNEL: Dict[str, Callable[[], bool]] = {
     "network_namespaces": lambda: _runs("unshare", "--net", "true"),
     "mount_namespaces": lambda: _runs("unshare", "--mount", "true"),
     "user_namespaces": lambda: _runs("unshare", "--user", "--map-root-user", "--mount", "true"),
+    "fuse": lambda: Path("/dev/fuse").exists(),
+    "loop": lambda: Path("/dev/loop-control").exists(),
+    "memory_cgroup_v1": lambda: Path("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists(),
     "pressure": lambda: Path("/proc/pressure/cpu").exists(),
     "ipv6": _has_ipv6,
 }

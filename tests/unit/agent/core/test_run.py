@@ -3,114 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
-import json
-import os
 import signal
 import socket
 import ssl
-import subprocess
-import sys
-import threading
 import time
-from typing import Any, Callable, List
 
 import pytest
 
+from tests.tools.stage import Stage
+
 pytestmark = pytest.mark.slow
-
-
-class Desk(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        desk = self.server.desk
-        report = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with desk.lock:
-            desk.reports.append(report)
-            want = desk.want.setdefault(report["stream"], 1)
-            for change in report["findings"]:
-                if change["n"] == want:
-                    desk.changes.append(change)
-                    want += 1
-            desk.want[report["stream"]] = want
-            reply = {"v": 1, "want_n": want, "interval_s": 1.0, **desk.more}
-        raw = json.dumps(reply).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *args):
-        pass
-
-
-class Stage:
-    """A collector of few words, and agents started against it."""
-
-    def __init__(self, folder: Any, context: Any = None) -> None:
-        self.folder = folder
-        self.lock = threading.Lock()
-        self.reports: List[Any] = []
-        self.changes: List[Any] = []
-        self.want: dict = {}
-        self.more: dict = {}
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Desk)
-        self.server.desk = self
-        self.server.daemon_threads = True
-        if context is not None:
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        threading.Thread(
-            target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        ).start()
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.free_port = sock.getsockname()[1]
-        self.children: List[subprocess.Popen] = []
-        (folder / "token").write_text("secret\n", encoding="ascii")
-        self.write()
-
-    def write(self, more: str = "", scheme: str = "http", trust: str = "") -> None:
-        url = f"{scheme}://127.0.0.1:{self.server.server_port}"
-        (self.folder / "agent.yaml").write_text(
-            f"state_dir: {self.folder}/state\nperiod: 0.5\ninterval: 1\nmetrics: {{listen: ''}}\n"
-            f"collector: {{url: '{url}', token_file: '{self.folder}/token'{trust}}}\n"
-            f"checks: [{{name: shop, type: tcp, host: 127.0.0.1, port: {self.free_port}, interval_s: 1}}]\n"
-            "rules: {check_fails: {raise: {all: ['check.state == refused'], for: 2}, "
-            "clear: {all: ['check.state == ok'], for: 2}}}\n" + more,
-            encoding="utf-8",
-        )
-
-    def start(self, **environment: str) -> subprocess.Popen:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "agent.cli", "run", "--config", str(self.folder / "agent.yaml")],
-            stderr=(self.folder / "log").open("ab"), env={**os.environ, **environment},
-        )  # fmt: skip
-        self.children.append(child)
-        return child
-
-    def until(self, what: Callable[[], Any], seconds: float = 20.0) -> Any:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            with self.lock:
-                found = what()
-            if found:
-                return found
-            time.sleep(0.05)
-        raise AssertionError(
-            f"not within {seconds} s; the agent said: {(self.folder / 'log').read_text()[-3000:]}"
-        )
-
-    def kinds(self) -> List[str]:
-        return [f"{c['kind']} {c['rule']} {c['subject']}" for c in self.changes if c["rule"] == "check_fails"]
-
-    def stop(self) -> None:
-        for child in self.children:
-            if child.poll() is None:
-                child.kill()
-            child.wait(10)
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture
@@ -126,7 +28,8 @@ def test_a_dead_service_is_found_resolved_and_the_agent_says_goodbye(stage):
     with socket.create_server(("127.0.0.1", stage.free_port)):
         stage.until(lambda: len(stage.kinds()) == 2)
     assert stage.kinds()[1] == "closed check_fails shop"
-    assert stage.changes[-1]["opening_n"] == stage.changes[0]["n"]
+    opening, closing = stage.of_shop()
+    assert closing["opening_n"] == opening["n"]
     child.send_signal(signal.SIGTERM)
     assert child.wait(10) == 0
     assert stage.reports[-1]["goodbye"] == "service_stop"
@@ -157,16 +60,11 @@ def test_a_finding_that_nobody_could_take_is_delivered_with_its_original_time(st
     child.kill()
     child.wait(10)
     found_ms = time.time() * 1000
-    again = Stage.__new__(Stage)
-    again.__dict__.update(stage.__dict__)
-    again.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Desk)
-    again.server.desk, again.server.daemon_threads = stage, True
-    threading.Thread(target=again.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    stage.server = again.server
+    stage.listen()
     stage.write()
     stage.start()
     stage.until(lambda: stage.kinds() == ["opened check_fails shop"])
-    assert stage.changes[0]["at_ms"] < found_ms
+    assert stage.of_shop()[0]["at_ms"] < found_ms
 
 
 def test_reload_takes_good_settings_and_refuses_bad_ones(stage):
@@ -190,7 +88,7 @@ def test_settings_of_the_collector_are_taken_by_version_and_bad_ones_are_reporte
     stage.start()
     stage.until(lambda: stage.reports and stage.reports[-1]["settings_version"] == 5)
     stage.until(lambda: stage.kinds())
-    assert stage.changes[0]["severity"] == "critical"
+    assert stage.of_shop()[0]["severity"] == "critical"
     with stage.lock:
         stage.more = {"settings_version": 6, "settings": {"rules": {"nothing": {"severity": "low"}}}}
     stage.until(lambda: "no such rule" in stage.reports[-1]["settings_fault"])
