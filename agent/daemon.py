@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
-import secrets
 import signal
 import threading
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import List, Optional
 
 from agent.core import AgentCore, Awaited, Identity, Status
 from agent.findings import Now
@@ -25,7 +25,7 @@ from agent.host import boot_id, is_host_stopping, is_rolling_out, own_address
 from agent.lookout import Lookout
 from agent.page import JSON, TEXT, Page, open_page
 from agent.samplers.base import LoopNotes
-from agent.samplers.registry import make_samplers
+from agent.samplers.registry import FIRST, make_samplers, sampled_by
 from agent.send import Answered, Cadence, Failed, Link, Sender, read_token
 from agent.settings import AgentSettings
 from agent.signals.sample import Sample
@@ -46,9 +46,13 @@ HOLE_MS = 3_000
 GOODBYE_S = 3.0
 """Longest time that the last report may take; systemd waits longer before it kills."""
 FIRST_NUMBERS_MS = 150
-"""How long the first report waits for the first sweep: a sampler that hangs must not make the start look slow."""
+"""How long the first report waits for the first counters: one that hangs must not make the start look slow."""
+FIRST_PAGE_MS = 1_000
+"""How long the first page waits for the first report's answer."""
 OWN_EVERY_S = 10.0
 """How often our own signals are judged and the pages rendered, at most."""
+IDLE_SWEEPS = 6
+"""A page that nobody reads is rendered once in so many sweeps."""
 EX_TEMPFAIL = 75
 
 
@@ -63,7 +67,7 @@ class Daemon:
         self._chance = chance
         settings = given.settings
         self.spool = Spool.open(
-            settings.state_dir, new_id=lambda: secrets.token_hex(8), max_bytes=settings.spool.max_size
+            settings.state_dir, new_id=lambda: os.urandom(8).hex(), max_bytes=settings.spool.max_size
         )
         for note in self.spool.notes:
             LOG.warning("%s", note)
@@ -72,7 +76,7 @@ class Daemon:
         self.usual = UsualHours.open(settings.state_dir)
         now = self.now()
         identity = Identity(
-            version(), boot_id(root), secrets.token_hex(8), own_address(settings.collector.url)
+            version(), boot_id(root), os.urandom(8).hex(), own_address(settings.collector.url)
         )
         self.core = AgentCore(
             self.spool,
@@ -108,6 +112,7 @@ class Daemon:
         self._fed_ms = 0
         self._own_ms = 0
         self._shown_ms = 0
+        self._rendered_ms: Optional[int] = None
         self._is_page_first = True
         self._stop_signal = 0
         self._is_reload_asked = False
@@ -347,7 +352,7 @@ class Daemon:
     def _put_in_force(self, given: Given, now: Now) -> None:
         old, self.given = self.given, given
         self._tell(self.core.set_rules(given.rules, now))
-        if _sampled(old.settings) != _sampled(given.settings):
+        if sampled_by(old.settings) != sampled_by(given.settings):
             self.sweeps.stop()
             self.sweeps = Sweeps(
                 make_samplers(given.settings, self._root, self.notes),
@@ -371,8 +376,9 @@ class Daemon:
         if self.sender is None:
             return
         if not self._is_greeted:
-            # The first report leaves with the first numbers, or without them when they take long.
-            if not self.sweeps.all_swept() and now.mono_ms - self._born_ms < FIRST_NUMBERS_MS:
+            # The first report leaves with the cheap counters, or without them when they take long: a ring of kernel
+            # lines, checks and the account of the last boot come with the next one.
+            if not self.sweeps.has_swept(FIRST) and now.mono_ms - self._born_ms < FIRST_NUMBERS_MS:
                 return
             self._is_greeted = True
         due_ms = self.cadence.due_ms(has_news=self.core.has_news, now_ms=now.mono_ms)
@@ -422,28 +428,22 @@ class Daemon:
         return Sender(Link(settings.collector, read_token(settings.collector)), self.wake.set)
 
     def _show(self, now: Now) -> None:
-        """Render the pages, once a sweep: the next scrape is a write of ready bytes."""
+        """Render the pages, once a sweep where somebody reads them: the next scrape is a write of ready bytes."""
         every_ms = int(min(self.given.settings.period, OWN_EVERY_S) * 1000)
         is_first = self._is_page_first and self.sweeps.all_swept()
         if self.page is None or (now.mono_ms - self._shown_ms < every_ms and not is_first):
             return
+        is_report_under_way = self.sender is not None and self.notes.collector_answers is None
+        if is_report_under_way and now.mono_ms - self._born_ms < FIRST_PAGE_MS:
+            return  # rendering loads prometheus-client, which the first report must not wait for
         self._shown_ms = now.mono_ms
         self._is_page_first = self._is_page_first and not is_first
-        if self.given.settings.metrics.listen:
+        # Nobody scrapes here: the page is kept no older than a minute for whoever comes first, and fresh from then on.
+        is_young = self._rendered_ms is not None and now.mono_ms - self._rendered_ms < IDLE_SWEEPS * every_ms
+        is_wanted = is_first or not is_young or self.page.is_read("/metrics")
+        if self.given.settings.metrics.listen and is_wanted:
             from agent.metrics import render
 
+            self._rendered_ms = now.mono_ms
             self.page.show("/metrics", render(self, now), TEXT)
         self.page.show("/status", json.dumps(snapshot(self, now), ensure_ascii=False).encode(), JSON)
-
-
-def _sampled(settings: AgentSettings) -> Any:
-    """The part of the settings that the samplers are made of."""
-    return (
-        settings.checks,
-        settings.preset,
-        settings.ladder,
-        settings.mounts,
-        settings.without,
-        settings.period,
-        settings.deadline,
-    )

@@ -6,10 +6,10 @@ is written to disk; after a restart the quarter of an hour fills again. Time is 
 
 from __future__ import annotations
 
-import statistics
 from array import array
 from typing import Dict, Iterable, List, Optional, Tuple
 
+from agent.signals.median import median
 from agent.signals.sample import Sample
 from agent.wire import Value
 
@@ -101,7 +101,7 @@ class History:
         if series is None:
             return None
         values = [v for t, v in zip(series.times, series.values) if from_ms <= t < to_ms]
-        return statistics.median(values) if values else None
+        return median(values) if values else None
 
     def prune(self, now_ms: int) -> None:
         """Forget what has had no sample for a whole window: mounts, units and disks that went away."""

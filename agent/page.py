@@ -26,6 +26,8 @@ JSON = "application/json"
 REQUEST_MAX_BYTES = 8 * 1024
 IDLE_S = 90.0
 """A kept connection that asks nothing for longer than a scrape interval and a half is closed."""
+READ_S = 600.0
+"""Scrapers come at least each few minutes; one that has not come for so long is gone."""
 SOCKET_NAME = "status.sock"
 
 
@@ -56,6 +58,7 @@ class Page:
         self._waker, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._peers: Set[_Peer] = set()
+        self._asked_s: Dict[bytes, float] = {}
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
         self._thread.start()
@@ -63,6 +66,11 @@ class Page:
     def show(self, path: str, content: bytes, content_type: str) -> None:
         """Put a page up; readers under way finish with the old one."""
         self._pages[path.encode("ascii")] = _answer(content, "200 OK", content_type)
+
+    def is_read(self, path: str) -> bool:
+        """Whether anybody asked for the page within READ_S; else rendering it with each sweep is for nobody."""
+        asked_s = self._asked_s.get(path.encode("ascii"))
+        return asked_s is not None and perf_seconds() - asked_s < READ_S
 
     def close(self) -> None:
         """Stop serving."""
@@ -139,9 +147,11 @@ class Page:
         words = line.split(b" ")
         if len(words) != 3 or words[0] not in (b"GET", b"HEAD"):
             return _answer(b"only GET is served here\n", "405 Method Not Allowed", TEXT)
-        answer = self._pages.get(words[1].split(b"?")[0])
+        path = words[1].split(b"?")[0]
+        answer = self._pages.get(path)
         if answer is None:
             return _answer(b"the metrics are at /metrics\n", "404 Not Found", TEXT)
+        self._asked_s[path] = perf_seconds()
         return answer if words[0] == b"GET" else answer[: answer.find(b"\r\n\r\n") + 4]
 
 

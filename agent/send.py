@@ -1,8 +1,8 @@
 """Reports over HTTPS: one persistent connection in a thread of its own, and the pure plan of when to send.
 
 ``Cadence`` decides (pure: instants in, instants out); ``Sender`` does. The main loop hands a body over and turns on;
-the answer comes back through a bounded inbox. http.client and ssl are imported when the first report leaves, since
-`once` and `check-config` never pay for them.
+the answer comes back through a bounded inbox. http.client and ssl are imported in the sender's thread, since `once`
+and `check-config` never pay for them.
 
 The collector is known by its certificate: an authority's file, or the sha256 of the certificate itself for a
 self-signed one. There is no switch that turns verification off; plain HTTP is for loopback only.
@@ -11,8 +11,6 @@ self-signed one. There is no switch that turns verification off; plain HTTP is f
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import hmac
 import random
 import socket
 import threading
@@ -219,6 +217,9 @@ def _tls_context(settings: CollectorSettings) -> Any:
 
 
 def _check_pin(connection: Any, pin: str) -> None:
+    import hashlib
+    import hmac
+
     certificate = connection.sock.getpeercert(binary_form=True) or b""
     seen = hashlib.sha256(certificate).hexdigest()
     wanted = pin.lower()
@@ -269,6 +270,8 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         """The thread's loop."""
+        import http.client  # noqa: F401 - while the main thread reads its spool and waits for the first numbers
+
         while True:
             with self._condition:
                 while self._body is None and not self._is_stopping:

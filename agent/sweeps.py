@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Callable, Container, Dict, List, NamedTuple, Optional, Sequence
 
 from agent.samplers.base import Sampler
 from agent.signals.sample import Sample
@@ -137,6 +137,14 @@ class Sweeps:
     def all_swept(self) -> bool:
         """Whether every sampler that is not stuck has brought its first sweep."""
         return all(turn.sweeps or turn.is_stuck for turn in self._turns.values())
+
+    def has_swept(self, names: Container[str]) -> bool:
+        """Whether those of ``names`` that run here and are not stuck have brought their first sweep."""
+        return all(
+            turn.sweeps or turn.is_stuck or turn.failures
+            for name, turn in self._turns.items()
+            if name in names
+        )
 
     def hurry(self, now_ms: int) -> None:
         """After a hole: sweep everything now, so that the windows start again at once."""

@@ -259,6 +259,8 @@ def change_to_dict(change: FindingChange) -> Dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Dataclasses to dicts without copying leaves (dataclasses.asdict deep-copies, at ten times the cost)."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
     if dataclasses.is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

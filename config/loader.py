@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import re
 import typing
 from pathlib import Path
@@ -200,7 +201,7 @@ class _Reader:
     def _read_dataclass(self, node: yaml.Node, kind: type, key: str) -> Any:
         before = len(self.faults)
         pairs = self._pairs(node, key)
-        hints = typing.get_type_hints(kind)
+        hints = _hints(kind)
         known = {f.name: f for f in dataclasses.fields(kind)}
         values: Dict[str, Any] = {}
         for name, (key_node, value_node) in pairs.items():
@@ -333,6 +334,12 @@ def _node_word(node: yaml.Node) -> str:
 
 def _join(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
+
+
+@functools.lru_cache(maxsize=64)
+def _hints(kind: type) -> Dict[str, Any]:
+    """The fields' types; evaluated once a class, since a file holds hundreds of rules of the same one."""
+    return typing.get_type_hints(kind)
 
 
 def _has_default(field: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, Generic, List, Mapping, Optional, Protocol, TypeVar, Union
@@ -18,6 +19,7 @@ from agent.wire import Value
 
 T = TypeVar("T")
 MIB = 1024.0 * 1024.0
+READ_BYTES = 64 * 1024
 
 
 class Sampler(Protocol):
@@ -68,8 +70,15 @@ class Rungs:
 
 def read(path: Union[str, Path]) -> str:
     """The whole file as text. Files of /proc give one page a read(2): only reading to the end sees all of it."""
-    with open(path, encoding="utf-8", errors="replace", newline="\n") as stream:
-        return stream.read()
+    # Bare calls: a text stream over a few hundred octets costs three times as much, and we open fifty files a sweep.
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = [os.read(handle, READ_BYTES)]
+        while parts[-1]:
+            parts.append(os.read(handle, READ_BYTES))
+    finally:
+        os.close(handle)
+    return b"".join(parts).decode("utf-8", "replace")
 
 
 def read_or_none(path: Union[str, Path]) -> Optional[str]:

@@ -11,12 +11,12 @@ import errno
 import mmap
 import os
 import random
-import statistics
 from collections import deque
 from pathlib import Path
 from typing import Callable, Deque, Dict, List, Optional, Tuple
 
 from agent.samplers.base import Batch, Errand, why
+from agent.signals.median import median
 from agent.signals.sample import Sample
 from config.clock import perf_seconds
 
@@ -81,11 +81,11 @@ class DiskProbe:
         self._usual.append(took_ms)
         self._minute.append((mono_ms, took_ms))
         recent = [ms for at_ms, ms in self._minute if mono_ms - at_ms < MINUTE_MS]
-        batch.add("disk.probe_ms", statistics.median(recent))
+        batch.add("disk.probe_ms", median(recent))
         return batch.samples
 
     def _is_slow(self, took_ms: float) -> bool:
-        usual_ms = statistics.median(self._usual) if self._usual else 0.0
+        usual_ms = median(self._usual) if self._usual else 0.0
         return took_ms >= SUSPICIOUS_MS and took_ms >= SUSPICIOUS_TIMES * usual_ms
 
     def _take_error(self, error: OSError) -> None:

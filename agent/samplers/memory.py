@@ -8,12 +8,14 @@ from typing import Dict, List, Optional
 from agent.samplers import platform
 from agent.samplers.base import MIB, Batch, per_second, ratio_pct, read, why
 from agent.signals.parsers.error import ParseError
-from agent.signals.parsers.keyed import parse_counters, parse_meminfo
+from agent.signals.parsers.keyed import parse_chosen, parse_meminfo
 from agent.signals.parsers.pressure import parse_pressure
 from agent.signals.sample import Sample
 
 PAGE_BYTES = 4096
 """The unit of pswpout is the kernel's page; CentOS on x86-64 has no other."""
+
+COUNTERS = ("pswpout", "pgmajfault", "oom_kill", "balloon_inflate", "balloon_deflate")
 
 SIGNALS = ("psi.mem_full60", "swap.out_mbps", "vm.majfault_ps", "vm.oom_kills", "mem.balloon_mb")
 
@@ -62,7 +64,7 @@ class Memory:
         signals = ["swap.out_mbps", "vm.majfault_ps", "vm.oom_kills"]
         signals += ["mem.balloon_mb"] if self._has_own_balloon else []
         try:
-            now = parse_counters(read(self._vmstat))
+            now = parse_chosen(read(self._vmstat), COUNTERS)
         except (OSError, ParseError) as error:
             self._lacks.update(dict.fromkeys(signals, why(error)))
             return

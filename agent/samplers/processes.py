@@ -39,8 +39,7 @@ def list_processes(proc: str) -> List[Process]:
         if not name.isdigit():
             continue
         try:
-            with open(f"{proc}/{name}/stat", encoding="utf-8", errors="replace") as stream:
-                stat = parse_stat(stream.read())
+            stat = parse_stat(read(f"{proc}/{name}/stat"))
         except (OSError, ParseError):
             continue
         ticks = stat.user_ticks + stat.system_ticks

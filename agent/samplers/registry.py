@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from agent.preset import Finder
 from agent.samplers import platform
@@ -36,6 +36,10 @@ from agent.samplers.witness import Witness
 
 if TYPE_CHECKING:
     from agent.settings import AgentSettings
+
+
+FIRST = frozenset(("cpu", "memory", "disk", "filesystems", "network"))
+"""Samplers that read counters of /proc only: the first report waits a moment for their numbers, and for no others."""
 
 
 def make_samplers(
@@ -77,3 +81,16 @@ def make_samplers(
     if settings.checks or finder:
         every.append(Checks(settings.checks, root, find=finder.checks if finder else None))
     return [sampler for sampler in every if sampler.name not in settings.without]
+
+
+def sampled_by(settings: AgentSettings) -> Tuple[object, ...]:
+    """The part of the settings that the samplers are made of: where it changes, they are made again."""
+    return (
+        settings.checks,
+        settings.preset,
+        settings.ladder,
+        settings.mounts,
+        settings.without,
+        settings.period,
+        settings.deadline,
+    )

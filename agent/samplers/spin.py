@@ -12,7 +12,6 @@ or Python does another work: then learning begins anew.
 from __future__ import annotations
 
 import os
-import statistics
 import struct
 import sys
 import zlib
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
 from agent.samplers.base import Batch, read_or_none
+from agent.signals.median import median
 from agent.signals.sample import Sample
 from config.clock import perf_seconds
 
@@ -81,7 +81,7 @@ class Spin:
             return []
         minute, self._taken = sum(self._taken) / len(self._taken), []
         if len(self._hours) >= HOURS_LEAST and minute > 0:
-            batch.add("cpu.spin_score", statistics.median(self._hours) / minute)
+            batch.add("cpu.spin_score", median(self._hours) / minute)
         self._learn(minute, mono_ms)
         return batch.samples
 
@@ -92,7 +92,7 @@ class Spin:
         if mono_ms - self._hour_ms < HOUR_MS:
             return
         if len(self._minutes) >= MINUTES_LEAST:
-            self._hours.append(statistics.median(self._minutes))
+            self._hours.append(median(self._minutes))
             del self._hours[:-HOURS]
             self._keep()
         self._hour_ms, self._minutes = mono_ms, []

@@ -25,7 +25,6 @@ from agent.samplers.cpu import TICKS_PER_S
 from agent.samplers.disk import whole_devices
 from agent.samplers.kernel_log import JOURNALCTL
 from agent.samplers.root_only import Ask, NoAnswer, asker
-from agent.signals.parsers.boots import ending_of, is_replayed, panic_in, syslog_before
 from agent.signals.parsers.diskstats import parse_diskstats
 from agent.signals.parsers.error import ParseError
 from agent.signals.parsers.firmware import parse_restart_cause
@@ -148,7 +147,9 @@ class Witness:
 
     def _boot_found(self, earlier: Record) -> _Found:
         lacks: Dict[str, str] = {}
-        from agent.evidence import redact  # loaded once in a boot's life, and for evidence
+        # Loaded once in a boot's life: every other start of the agent does without them.
+        from agent.evidence import redact
+        from agent.signals.parsers.boots import ending_of
 
         born_ms = born_mono_ms(self._root)
         booted_ms = self._clock.now_ms() - (self._clock.mono_ms() - born_ms)
@@ -207,11 +208,15 @@ class Witness:
 
     def _orders(self, booted_ms: int) -> List[str]:
         """Who asked for it by sudo or a key, where that stands in a log of its own (CentOS)."""
+        from agent.signals.parsers.boots import ending_of
+
         lines = self._syslog("secure", booted_ms)
         return ending_of(line.text for line in lines if line.at_us // 1000 >= booted_ms - ORDER_AGE_MS).orders
 
     def _syslog(self, question: str, booted_ms: int) -> List[LogLine]:
         """The last lines of a file of syslog's that were written before the boot."""
+        from agent.signals.parsers.boots import syslog_before
+
         answer = self._asked(question)
         if isinstance(answer, NoAnswer):
             return []
@@ -234,6 +239,8 @@ class Witness:
         return was_shut
 
     def _panic(self, earlier: Record, lacks: Dict[str, str]) -> str:
+        from agent.signals.parsers.boots import panic_in
+
         if "boot.pstore" in platform.lacks(self._host, ("boot.pstore",)):
             return ""
         answer = self._asked("crashes")
@@ -252,6 +259,8 @@ class Witness:
         return ""
 
     def _fs_recovery(self, lacks: Dict[str, str]) -> Optional[bool]:
+        from agent.signals.parsers.boots import is_replayed
+
         if "boot.fs_recovery" in platform.lacks(self._host, ("boot.fs_recovery",)):
             return None
         text = self._journal(["--dmesg", "--lines=5000"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict
+from typing import Dict, Iterable
 
 from agent.signals.parsers.error import ParseError
 from agent.signals.parsers.numbers import signed, whole
@@ -34,6 +34,24 @@ def parse_counters(text: str) -> Dict[str, int]:
         values[fields[0]] = signed(fields[1])
     if not values:
         raise ParseError("expected at least one counter")
+    return values
+
+
+def parse_chosen(text: str, names: Iterable[str]) -> Dict[str, int]:
+    """Those of ``names`` that stand in a text of lines ``key number``; /proc/vmstat has 180, of which we want five.
+
+    Raises ParseError where a number is none, or where no line looks like one.
+    """
+    values: Dict[str, int] = {}
+    text = "\n" + text
+    if " " not in text.strip():
+        raise ParseError("expected at least one counter")
+    for name in names:
+        start = text.find(f"\n{name} ")
+        if start >= 0:
+            start += len(name) + 2
+            end = text.find("\n", start)
+            values[name] = signed(text[start : end if end >= 0 else len(text)].strip())
     return values
 
 

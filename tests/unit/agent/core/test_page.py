@@ -42,6 +42,16 @@ def test_the_page_that_was_put_up_is_served_over_one_kept_connection(page):
         assert ask(sock, b"GET /metrics?a=b HTTP/1.1\r\n\r\n")[2] == b"new\n"
 
 
+def test_a_page_is_read_from_its_first_scrape_on_and_no_other_page_with_it(page):
+    page.show("/status", b"{}", JSON)
+    assert not page.is_read("/metrics")
+    with connect(page) as sock:
+        ask(sock, b"GET /elsewhere HTTP/1.1\r\n\r\n")
+        assert not page.is_read("/metrics")
+        ask(sock, b"GET /metrics HTTP/1.1\r\n\r\n")
+    assert page.is_read("/metrics") and not page.is_read("/status")
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [

@@ -103,6 +103,18 @@ def test_a_sampler_that_hangs_is_written_off_and_the_others_go_on(stage):
     assert on.sweeps.all_swept()
 
 
+def test_the_first_report_waits_for_the_samplers_it_names_and_for_no_others(stage):
+    cheap, hung = Fake("cheap"), Fake("hung")
+    on = stage(cheap, hung)
+    assert not on.sweeps.has_swept({"cheap", "absent"})
+    hung.gate.clear()
+    on.go()
+    assert hung.entered.wait(5)
+    assert on.sweeps.has_swept({"cheap", "absent"})
+    assert not on.sweeps.has_swept({"cheap", "hung"}) and not on.sweeps.all_swept()
+    hung.gate.set()
+
+
 def test_a_sampler_that_comes_back_is_taken_up_again(stage):
     hung, fine = Fake("hung"), Fake("fine")
     on = stage(hung, fine)

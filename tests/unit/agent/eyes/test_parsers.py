@@ -7,6 +7,7 @@ import pytest
 from agent.signals.parsers.diskstats import parse_diskstats
 from agent.signals.parsers.error import ParseError
 from agent.signals.parsers.keyed import (
+    parse_chosen,
     parse_counters,
     parse_meminfo,
     parse_paired,
@@ -45,6 +46,17 @@ def test_meminfo_is_in_bytes_and_counts_stay_counts(text) -> None:
 
 def test_counters_of_vmstat_are_read_by_name(text) -> None:
     assert parse_counters(text("el9/vmstat"))["balloon_inflate"] == 25600
+
+
+def test_chosen_counters_are_those_that_reading_all_gives(text) -> None:
+    every = parse_counters(text("el9/vmstat"))
+    first, *_, last = every
+    chosen = parse_chosen(text("el9/vmstat"), [first, last, "pgmajfault", "fault"])
+    assert chosen == {name: every[name] for name in (first, last, "pgmajfault")}
+    with pytest.raises(ParseError):
+        parse_chosen("pgmajfault many\n", ["pgmajfault"])
+    with pytest.raises(ParseError):
+        parse_chosen("", ["pgmajfault"])
 
 
 def test_paired_lines_are_matched_by_protocol(text) -> None:

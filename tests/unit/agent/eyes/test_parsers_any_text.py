@@ -37,6 +37,7 @@ PARSERS: List[Tuple[Callable[[str], Any], str]] = [
     (stat.parse_stat, "el7/stat"),
     (keyed.parse_meminfo, "el7/meminfo"),
     (keyed.parse_counters, "el9/vmstat"),
+    (lambda text: keyed.parse_chosen(text, ("pgmajfault", "oom_kill")), "el9/vmstat"),
     (keyed.parse_paired, "el9/netstat"),
     (keyed.parse_sockstat, "el9/netstat"),
     (keyed.parse_softnet, "el7/stat"),
