@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.signals.catalogue import BY_NAME
+from agent.signals.catalogue import BY_NAME, Signal
 from collector.qualify.recorded import read_record
 from config import loader
 from config.loader import ConfigError, Fault
@@ -146,10 +146,16 @@ def load(path: Path, *, may_lack_producers: bool = False) -> tuple[Scenario, ...
     return parse(text, str(path), may_lack_producers=may_lack_producers)
 
 
-def parse(text: str, file: str = "(text)", *, may_lack_producers: bool = False) -> tuple[Scenario, ...]:
-    """The scenarios of a text; raises ConfigError with every fault."""
+def parse(
+    text: str,
+    file: str = "(text)",
+    *,
+    may_lack_producers: bool = False,
+    signals: Mapping[str, Signal] = BY_NAME,
+) -> tuple[Scenario, ...]:
+    """The scenarios of a text over a catalogue of signals; raises ConfigError with every fault."""
     raw = loader.parse(text, Any, file=file)  # type: ignore[arg-type]
-    reader = _Reader(file, text, may_lack_producers)
+    reader = _Reader(file, text, may_lack_producers, signals)
     found = reader.read(raw)
     if reader.faults:
         raise ConfigError(reader.faults)
@@ -180,8 +186,9 @@ _PLACES = ("site", "rack", "node", "storage", "virt", "os", "plan", "resolver", 
 class _Reader:
     """Walks the plain values of a file and keeps every fault, with the line of its scenario."""
 
-    def __init__(self, file: str, text: str, may_lack_producers: bool) -> None:
+    def __init__(self, file: str, text: str, may_lack_producers: bool, signals: Mapping[str, Signal]) -> None:
         self.file = file
+        self._signals = signals
         self.faults: list[Fault] = []
         self._lines = text.splitlines()
         self._may_lack = may_lack_producers
@@ -331,9 +338,9 @@ class _Reader:
         return tuple(sorted(entries, key=lambda entry: entry.t_ms))
 
     def _signal(self, name: str, key: str) -> None:
-        known = BY_NAME.get(name)
+        known = self._signals.get(name)
         if known is None:
-            near = sorted(n for n in BY_NAME if n.split(".")[0] == name.split(".")[0])
+            near = sorted(n for n in self._signals if n.split(".")[0] == name.split(".")[0])
             self._fault(key, f"{name!r} is no signal of the catalogue", ", ".join(near))
         elif not known.producer and not self._may_lack and not self._is_recorded:
             self._fault(key, f"{name!r} has no producer yet: nothing makes it from real input")
