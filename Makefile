@@ -54,7 +54,7 @@ test: $(DEV_STAMP) ## every test; installs what they need where it is root on De
 	@$(PY) -m tests.tools.setup
 	@tests/tools/test_agent --if-found 3.9 3.12 3.13
 	@tests/tools/check "$(BIN)" --static-only
-	@$(PY) -m pytest tests
+	@tests/tools/test_all "$(BIN)"
 
 test-agent: ## the agent's tests on Python 3.9, and on 3.12 and 3.13 where they are installed
 	@tests/tools/test_agent --need 3.9 --if-found 3.12 3.13
