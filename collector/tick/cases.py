@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -79,10 +80,19 @@ class Scene:
     seen: tuple[Observation, ...] = ()
     """What the collector's side saw of these hosts and their providers, oldest first."""
 
+    @functools.cached_property
+    def _by_provider(self) -> dict[str, list[HostView]]:
+        """Who stands near whom: hosts of one provider; where that is not known, nobody."""
+        found: dict[str, list[HostView]] = {}
+        for view in self.near:
+            if provider := view.place("provider"):
+                found.setdefault(provider, []).append(view)
+        return found
+
     def case(self, now_ms: int, subject: Held, beside: Sequence[Held]) -> Case:
         """The case of one problem on one host."""
         host = self.hosts.get(subject.host_id) or HostView(subject.host_id)
-        siblings = tuple(s for s in self.near if s.id != host.id and _is_near(s, host))
+        siblings = tuple(s for s in self._by_provider.get(host.place("provider"), ()) if s.id != host.id)
         seen = tuple(o for o in self.seen if o.host_id in (host.id, host.place("provider")))
         began = subject.at_ms
         ops = tuple(
@@ -92,11 +102,6 @@ class Scene:
         )
         said = tuple(Seen(o.host_id, o.signal, o.value, o.vantage, o.at_ms) for o in seen)
         return Case(now_ms, host, subject, tuple(beside), siblings, ops=ops, seen=said)
-
-
-def _is_near(one: HostView, other: HostView) -> bool:
-    provider = one.place("provider")
-    return bool(provider) and provider == other.place("provider")
 
 
 def view_of(row: Any, families: frozenset[str] = frozenset()) -> HostView:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from agent.given import REMOTE_NAME, Given, GivenFault
-from tests.unit.agent.core.test_run import Desk, Stage
+from tests.tools.stage import Desk, Stage
 
 GOOD = {"rules": {"fs_full": {"severity": "low"}}}
 BAD = {"rules": {"fs_full": {"severity": "critical"}}}

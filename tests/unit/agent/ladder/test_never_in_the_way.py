@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from tests.unit.agent.core.test_run import Stage
+from tests.tools.stage import Stage
 from tests.unit.agent.ladder.dns_server import DnsServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
