@@ -14,7 +14,7 @@ from agent.samplers import platform
 from agent.samplers.base import Batch, Errand, why
 from agent.samplers.root_only import Ask, NoAnswer, asker
 from agent.signals.parsers.error import ParseError
-from agent.signals.parsers.raid import parse_storcli, worst
+from agent.signals.parsers.raid import ORDER, parse_storcli
 from agent.signals.sample import Sample
 
 SIGNAL = "hw.raid"
@@ -64,7 +64,7 @@ class Raid:
         for name, word in self._arrays.items():
             batch.add(SIGNAL, word, name)
         if self._arrays:
-            batch.add(SIGNAL, worst(self._arrays))
+            batch.add(SIGNAL, max(self._arrays.values(), key=ORDER.index))
         return batch.samples
 
     def _begin(self) -> None:

@@ -42,11 +42,6 @@ def parse_storcli(text: str) -> Dict[str, str]:
     return found
 
 
-def worst(words: Dict[str, str]) -> str:
-    """The worst of the arrays' states. At least one array."""
-    return max(words.values(), key=ORDER.index)
-
-
 def _arrays(answer: Dict[str, Any]) -> Any:
     rows = answer.get("VD LIST")
     if rows is None and answer.get("Virtual Drives"):

@@ -152,7 +152,7 @@ class Choosy(Desk):
         raw = self.rfile.read(size)
         report = json.loads(raw)
         if report["settings_version"] == 9 and not report["settings_fault"]:
-            self.server.desk.refused += 1
+            self.stage.refused += 1
             self.send_response(400)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -165,7 +165,7 @@ class Choosy(Desk):
 def stage(tmp_path):
     made = Stage(tmp_path)
     made.refused = 0
-    made.server.RequestHandlerClass = Choosy
+    made.server.RequestHandlerClass = type("ChoosyOfStage", (Choosy,), {"stage": made})
     yield made
     made.stop()
 
