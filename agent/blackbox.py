@@ -17,13 +17,15 @@ import zlib
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional
 
+from agent.wire import GOODBYES
+
 RECORD_BYTES = 128
 RECORDS = 8192
 FILE_BYTES = RECORD_BYTES * RECORDS
 MAGIC = 0x42585456
 """VTXB, little-endian."""
-BEAT, HOST_SHUTDOWN, SERVICE_STOP, ACCOUNTED = range(4)
-KINDS = ("beat", "host_shutdown", "service_stop", "accounted")
+KINDS = ("beat", "host_shutdown", "service_stop", "accounted", "roll_out")
+"""In the order in which the file numbers them: new ones stand at the end. Goodbyes are those of ``agent.wire``."""
 NOTHING = -1.0
 """Where a number was not known."""
 
@@ -47,6 +49,11 @@ class Record(NamedTuple):
     """Requests that disks had under way."""
     ladder: int = -1
     """The rungs of the network that answered (net.ladder)."""
+
+    @property
+    def is_goodbye(self) -> bool:
+        """Whether the agent knew that it was to end; what else it wrote are signs of life."""
+        return self.kind in GOODBYES
 
 
 class BlackBox:

@@ -89,7 +89,7 @@ class BootSigns(NamedTuple):
         if self.fs_recovery or self.panic:
             return False
         # Our goodbye is missing, though we were there to the end: nobody told us to stop.
-        return False if self.last is not None and self.last.kind == "beat" else None
+        return False if self.last is not None and not self.last.is_goodbye else None
 
 
 def of_boot(signs: BootSigns) -> Account:
@@ -111,7 +111,7 @@ def of_boot(signs: BootSigns) -> Account:
         why.append("the last lines of the log show an orderly end")
     if signs.last is not None and signs.last.kind == "host_shutdown":
         why.append("the agent was told that the host goes down")
-    elif signs.last is not None and signs.last.kind == "beat":
+    elif signs.last is not None and not signs.last.is_goodbye:
         why.append("nobody told the agent to stop")
     if signs.fs_recovery:
         why.append("a file system had to replay its journal")
@@ -135,9 +135,9 @@ def _kind(signs: BootSigns, was_shut: Optional[bool]) -> str:
 
 def of_start(last: Record, now_ms: int) -> Optional[Account]:
     """The agent starts again within one boot: it was stopped, or it ended without a word."""
-    if now_ms - last.wall_ms < AWAY_MIN_MS and last.kind != "beat":
+    if now_ms - last.wall_ms < AWAY_MIN_MS and last.is_goodbye:
         return None
-    if last.kind in ("service_stop", "host_shutdown"):
+    if last.is_goodbye:
         return Account(
             "agent_stopped", last.wall_ms, now_ms, ["the unit was stopped in order; the boot is the same"]
         )

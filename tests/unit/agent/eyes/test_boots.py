@@ -25,6 +25,7 @@ from agent.signals.parsers.error import ParseError
 from agent.signals.parsers.wtmp import RECORD_BYTES as WTMP_BYTES
 from agent.signals.parsers.wtmp import Mark, last_boot, parse_wtmp
 from agent.signals.sample import Sample
+from agent.wire import GOODBYES
 from config.clock import FixedClock
 
 Lay = Callable[[Dict[str, str]], Path]
@@ -297,6 +298,26 @@ def test_a_hole_is_a_pause_or_a_starved_agent(
 ) -> None:
     account = of_hole(gap_s, progress, 1.0, 10**12)
     assert (account.kind if account else None) == kind
+
+
+def test_an_agent_that_ends_right_after_its_account_was_still_alive() -> None:
+    """The account's own record is a sign of life like a beat: what comes next within the minute is told all the same."""
+    last = record(9, kind="accounted")
+    ended = of_start(last, last.wall_ms + 3_000)
+    assert ended is not None and ended.kind == "agent_ended"
+    signs = BootSigns(last.wall_ms + 60_000, "5.14", last, None, None, [], "", None, "")
+    assert signs.was_shut_down() is False
+    assert "nobody told the agent to stop" in of_boot(signs).why
+
+
+def test_every_goodbye_of_the_wire_can_be_written_and_is_no_crash(tmp_path: Path) -> None:
+    for goodbye in GOODBYES:
+        box = BlackBox(tmp_path / goodbye)
+        box.read()
+        box.write(record(9, kind=goodbye))
+        (found,) = BlackBox(tmp_path / goodbye).read()
+        account = of_start(found, found.wall_ms + 40_000)
+        assert account is not None and account.kind == "agent_stopped"
 
 
 def test_an_agent_that_starts_again_says_whether_it_was_stopped() -> None:
