@@ -16,6 +16,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -38,7 +39,7 @@ STANDBY_FLUSH_S = 0.25
 """A collector that does not decide hands its heartbeats to the one that does this often: below the shortest grace."""
 
 SPREAD_S = 0.1
-SPREAD_BITE = 256
+SPREAD_BITE = 128
 """Between turns noted heartbeats are written in bites this large: a second's worth of a busy fleet in one transaction
 kept every finding waiting for 200 ms."""
 
@@ -151,7 +152,9 @@ class Decider:
         for _ in range(self._intake.pending() // SPREAD_BITE):
             if event.is_set():
                 return
-            self._store.write(lambda tx: self._intake.flush(tx, self._clock.now_ms(), SPREAD_BITE))
+            self._store.write(
+                lambda tx: self._intake.flush(tx, self._clock.now_ms(), SPREAD_BITE, is_part=True)
+            )
 
     def _turn(self) -> float:
         """One turn; how long to wait for the next one."""
@@ -164,10 +167,7 @@ class Decider:
                 self._spread(self._stopping)
                 return self._decide(held.term, now_ms, self._run_slice)
             self._whole_due_ms = self._clock.mono_ms() + round(self._every_s * 1000)
-            # In bites, so that the intake's groups go between; the tick comes after the last one.
-            for _ in range(self._intake.pending() // SPREAD_BITE):
-                self._store.submit(lambda tx: self._intake.flush(tx, now_ms, SPREAD_BITE), first=True)
-            flushed = self._store.submit(lambda tx: self._intake.flush(tx, now_ms), first=True)
+            flushed = self._flush(now_ms)
             wait_s = (
                 self._decide(held.term, now_ms, self._run_tick) if isinstance(held, Held) else STANDBY_FLUSH_S
             )
@@ -179,6 +179,18 @@ class Decider:
         self.last_turn_ms = self._clock.now_ms()
         self._turned()
         return wait_s
+
+    def _flush(self, now_ms: int) -> Future[int]:
+        """Write what is noted by now, in bites, so that the intake's groups go between; the tick comes after the last one.
+
+        The last one is a bite too: what is noted while they wait has come after ``now_ms``.
+        """
+        bites, rest = divmod(self._intake.pending(), SPREAD_BITE)
+        for _ in range(bites):
+            self._store.submit(
+                lambda tx: self._intake.flush(tx, now_ms, SPREAD_BITE, is_part=True), first=True
+            )
+        return self._store.submit(lambda tx: self._intake.flush(tx, now_ms, rest), first=True)
 
     def _decide(self, term: int, now_ms: int, run: RunTick) -> float:
         took_s = 0.0

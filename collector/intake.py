@@ -174,10 +174,10 @@ class Intake:
         after_commit(tx, lambda: self._settle(plans, now_ms))
         return answers
 
-    def flush(self, tx: Connection, now_ms: int, most: int | None = None) -> int:
+    def flush(self, tx: Connection, now_ms: int, most: int | None = None, *, is_part: bool = False) -> int:
         """Write the heartbeats noted since the last flush (at most ``most``, the longest waiting first); how many hosts.
 
-        An undone flush is noted again.
+        A part leaves folded clocks and kept vitals for the whole one. An undone flush is noted again.
         """
         with self._lock:
             if most is None or most >= len(self._pending):
@@ -187,11 +187,11 @@ class Intake:
                     host_id: self._pending.pop(host_id)
                     for host_id in list(itertools.islice(self._pending, most))
                 }
-            folds = self.clocks.due(now_ms) if most is None and self.clocks.has_due else []
+            folds = self.clocks.due(now_ms) if not is_part and self.clocks.has_due else []
             if len(folds) > ROWS_MAX:
                 self.clocks.again(folds[ROWS_MAX:])
                 del folds[ROWS_MAX:]
-            blocks = self.vitals.due(now_ms) if most is None else []
+            blocks = self.vitals.due(now_ms) if not is_part else []
         if pending:
             after_undo(tx, lambda: self._note_again(pending))
             rows.write_newest(tx, list(pending.values()))

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select
 
 from agent.signals.catalogue import signal_named
 from collector.tables import observations
@@ -133,15 +133,23 @@ def recent(conn: Connection, host_ids: Iterable[str], since_ms: int) -> list[Obs
 
 
 def newest(conn: Connection, host_ids: Iterable[str], signal: str) -> dict[tuple[str, str], Observation]:
-    """(host, vantage) -> the newest value of one signal, however old."""
+    """(host, vantage) -> the newest value of one held signal, however old."""
     found: dict[tuple[str, str], Observation] = {}
-    for seen in recent(conn, host_ids, 0):
-        if seen.signal == signal:
-            found[(seen.host_id, seen.vantage)] = seen
+    ids = sorted(set(host_ids))
+    for start in range(0, len(ids), HOSTS_IN_ONE_SELECT):
+        part = ids[start : start + HOSTS_IN_ONE_SELECT]
+        for seen in _newest_rows(conn, observations.c.host_id.in_(part), observations.c.signal == signal):
+            found[seen.host_id, seen.vantage] = seen
     return found
 
 
 def _held_before(conn: Connection, host_ids: Sequence[str], since_ms: int) -> list[Observation]:
+    rows = _newest_rows(conn, observations.c.host_id.in_(host_ids), observations.c.at_ms < since_ms)
+    return [seen for seen in rows if not is_event(seen.signal)]
+
+
+def _newest_rows(conn: Connection, *where: ColumnElement[bool]) -> list[Observation]:
+    """Of each host, signal and vantage the last of the rows that are asked for."""
     last = (
         select(
             observations.c.host_id,
@@ -149,7 +157,7 @@ def _held_before(conn: Connection, host_ids: Sequence[str], since_ms: int) -> li
             observations.c.vantage,
             func.max(observations.c.at_ms).label("at_ms"),
         )
-        .where(observations.c.host_id.in_(host_ids), observations.c.at_ms < since_ms)
+        .where(*where)
         .group_by(observations.c.host_id, observations.c.signal, observations.c.vantage)
         .subquery()
     )
@@ -166,12 +174,9 @@ def _held_before(conn: Connection, host_ids: Sequence[str], since_ms: int) -> li
         )
         .order_by(observations.c.id)
     )
-    kept: dict[tuple[str, str, str], Observation] = {}
-    for row in conn.execute(wanted):
-        if not is_event(row.signal):
-            # Two rows of one instant: the later written one is what held.
-            kept[(row.host_id, row.signal, row.vantage)] = _observation(row)
-    return list(kept.values())
+    # Two rows of one instant: the later written one is what held.
+    kept = {(row.host_id, row.signal, row.vantage): row for row in conn.execute(wanted)}
+    return [_observation(row) for row in kept.values()]
 
 
 def _observation(row: Any) -> Observation:

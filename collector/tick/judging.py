@@ -7,6 +7,7 @@ judgement, and writes what came of it into findings and tickets. What several ho
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Sequence
 
@@ -67,7 +68,7 @@ class Judge:
     desk: Desk
     patience: Quiet
     hours: Hours
-    scene: Scene = dataclasses.field(default_factory=lambda: Scene({}, ()))
+    _problems: Sequence[Problem] = ()
 
     @staticmethod
     def of(
@@ -86,27 +87,35 @@ class Judge:
         )
 
     def look(self, problems: Sequence[Problem]) -> None:
-        """Read the hosts concerned, their neighbours, what was seen of them, and their open tickets."""
+        """Take in what is to be judged: how it came and went, planned windows, and the hosts' open tickets."""
         members = {f"{p.host_id}\n{p.key}": p.members(self.open_set) for p in problems}
         self.patience.watch(problems, members)
-        held = [p for p in problems if p.members(self.open_set)]
+        self._problems = problems
         host_ids = sorted({p.host_id for p in problems})
-        families = {p.key.partition("|")[0] for p in held}
-        silent = sum(p.key.startswith("silence|") for p in held)
-        self.scene = load_scene(
-            self.tx,
-            host_ids,
-            with_siblings=bool(families - {"silence"}) or 0 < silent <= FEW_SILENT,
-            is_wide=bool(families & FAR_FAMILIES) or 0 < silent <= FEW_SILENT,
-            families=_families(self.open_set),
-            seen_since_ms=self._since(problems),
-        )
         self.windows.learn(host_ids)
         stems, outside = _stems(self.open_set)
         self.desk.learn(host_ids, stems, outside)
         for opened in [*(o for here in self.open_set.values() for o in here.values()), *_ended(problems)]:
             if opened.ticket_id is not None:
                 self.desk.note_joined(opened.host_id, opened.ticket_id, opened.held())
+
+    @functools.cached_property
+    def scene(self) -> Scene:
+        """The hosts concerned, their neighbours, and what was seen of them; read when the first case asks for it.
+
+        What is only over needs none, and that is half of all that arrives.
+        """
+        held = [p for p in self._problems if p.members(self.open_set)]
+        families = {p.key.partition("|")[0] for p in held}
+        silent = sum(p.key.startswith("silence|") for p in held)
+        return load_scene(
+            self.tx,
+            sorted({p.host_id for p in self._problems}),
+            with_siblings=bool(families - {"silence"}) or 0 < silent <= FEW_SILENT,
+            is_wide=bool(families & FAR_FAMILIES) or 0 < silent <= FEW_SILENT,
+            families=_families(self.open_set),
+            seen_since_ms=self._since(self._problems),
+        )
 
     def run(self, alone: Sequence[Problem], over: Sequence[Problem]) -> None:
         """Each problem that stands alone, causes first; then what is over."""
