@@ -310,8 +310,10 @@ class AgentCore:
     def _resume(self, now: Now) -> None:
         """Findings that were open when the last run ended are open now; those of rules that are gone are closed."""
         for opening in self.spool.open_findings():
-            began_ms = now.mono_of(opening.at_ms)
-            if self.engine.resume(opening.rule, opening.subject, began_ms, opening.severity, now.mono_ms):
+            began_ms, newest_ms = now.mono_of(opening.at_ms), now.mono_of(self.spool.newest_ms(opening))
+            if self.engine.resume(
+                opening.rule, opening.subject, began_ms, opening.severity, now.mono_ms, newest_ms=newest_ms
+            ):
                 continue
             self._hold(
                 dataclasses.replace(

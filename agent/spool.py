@@ -150,6 +150,10 @@ class Spool:
         """Openings of what is open, without evidence."""
         return list(self._state.openings.values())
 
+    def newest_ms(self, opening: FindingChange) -> int:
+        """Wall clock of what was told last of this open finding."""
+        return self._state.newest_ms.get((opening.rule, opening.subject), opening.at_ms)
+
     def is_open(self, rule: str, subject: str) -> bool:
         """Whether an opening of this finding stands in the stream without its closing."""
         return (rule, subject) in self._state.openings
@@ -345,7 +349,8 @@ class Spool:
         known = {change.n for change in told if change.kind == "opened"}
         for opening in state.openings.values():
             if opening.n not in known:
-                records.append(record_of({"t": "open", "c": change_to_dict(opening)}))
+                body = {"t": "open", "c": change_to_dict(opening), "newest_ms": self.newest_ms(opening)}
+                records.append(record_of(body))
         offset = sum(map(len, records))
         entries = []
         for change in told:

@@ -41,6 +41,8 @@ class State:
     entries: List[Entry] = dataclasses.field(default_factory=list)
     openings: Dict[Key, FindingChange] = dataclasses.field(default_factory=dict)
     """Open findings by (rule, subject): the opening, without evidence."""
+    newest_ms: Dict[Key, int] = dataclasses.field(default_factory=dict)
+    """Wall clock of the newest change of each of those, its opening among them."""
 
 
 def read_state(path: Path) -> Tuple[Optional[State], int, int]:
@@ -76,6 +78,7 @@ def _apply(state: Optional[State], body: Dict[str, Any], offset: int, length: in
     change = change_from_dict(body["c"])
     if kind == "open":
         state.openings[(change.rule, change.subject)] = change
+        state.newest_ms[(change.rule, change.subject)] = int(body.get("newest_ms", change.at_ms))
     elif kind == "change":
         state.entries.append(Entry(change.n, change.kind, offset, length, is_slim_change(change)))
         state.next_n = max(state.next_n, change.n + 1)
@@ -87,10 +90,13 @@ def open_or_close(state: State, change: FindingChange) -> None:
     key = (change.rule, change.subject)
     if change.kind == "opened":
         state.openings[key] = dataclasses.replace(change, evidence=None)
+        state.newest_ms[key] = change.at_ms
     elif change.kind == "closed":
         state.openings.pop(key, None)
+        state.newest_ms.pop(key, None)
     elif key in state.openings:
         state.openings[key] = dataclasses.replace(state.openings[key], severity=change.severity)
+        state.newest_ms[key] = max(state.newest_ms[key], change.at_ms)
 
 
 def slim(change: FindingChange) -> FindingChange:

@@ -10,7 +10,8 @@ A level is true, false or *unknown*: a sample that is missing is neither, and ch
 apart than max(3 periods, 300 s) leave unmonitored time between them: what was raising or clearing starts again.
 The same after a hole in our own running (``RuleEngine.hole``): after a pause no window may claim the time between.
 An event is dated by the first sample of its run, never by the sweep that noticed. A finding ends by its clear
-level; one about events (a rule with `lasts`) when none came for that long; or because its subject is surely gone
+level; one about events (a rule with `lasts`) when none came for that long (one more while it is open is told as
+``changed``); or because its subject is surely gone
 (absent from three sweeps of its producer and two minutes); or because its rule is gone. Silence of the producer ends
 nothing else.
 
@@ -24,7 +25,7 @@ import dataclasses
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from agent.signals.rules import Rule
-from agent.signals.runs import GAP_MIN_MS, QUIET, RuleEvent, Run, number_of, step
+from agent.signals.runs import GAP_MIN_MS, QUIET, RuleEvent, Run, number_of, step, step_mark
 from agent.signals.sample import Sample
 from agent.wire import Value
 
@@ -33,6 +34,8 @@ GONE_AFTER_MS = 120_000
 GONE_SWEEPS = 3
 FORGOTTEN_AFTER_MS = 300_000
 """A finding resumed after a restart whose signal nobody produces any more (its check was removed) ends after this."""
+RESUME_MS = 60_000
+"""How long a finding about events that was over by its age waits, after a restart, for the kernel's log to be read."""
 MAX_SUBJECTS = 512
 """Subjects that one engine follows at once (raising or open), over all rules."""
 FORGET_MS = 3_600_000
@@ -112,14 +115,29 @@ class RuleEngine:
         return events
 
     def resume(
-        self, name: str, subject: str, began_ms: int, severity: str, now_ms: int, *, is_adopted: bool = False
+        self,
+        name: str,
+        subject: str,
+        began_ms: int,
+        severity: str,
+        now_ms: int,
+        *,
+        newest_ms: Optional[int] = None,
+        is_adopted: bool = False,
     ) -> bool:
-        """Take a finding over as open (from the spool, or adopted from the collector); False when no rule is so named."""
+        """Take a finding over as open (from the spool, or adopted from the collector); False when no rule is so named.
+
+        ``newest_ms``: when something was told of it last. One about events goes on to age from there (a restart is no
+        event), and has a moment for the samplers to tell what came while nobody ran.
+        """
         rule = self._rules.get(name)
         if rule is None:
             return False
+        seen_ms = now_ms
+        if rule.lasts_ms and newest_ms is not None:
+            seen_ms = min(now_ms, max(newest_ms, now_ms - rule.lasts_ms + min(RESUME_MS, rule.lasts_ms)))
         run = Run(began_ms=began_ms, severity=severity or rule.severity, told_ms=now_ms)
-        self._followed.setdefault(name, {})[subject] = _Followed(run, now_ms, 0, is_adopted)
+        self._followed.setdefault(name, {})[subject] = _Followed(run, seen_ms, 0, is_adopted)
         return True
 
     def prune(self, now_ms: int) -> None:
@@ -206,6 +224,8 @@ class RuleEngine:
                 known = followed.get(subject)
                 if known is not None:
                     known.seen_ms = max(known.seen_ms, at_ms)
+                    known.run, event = step_mark(rule, known.run, subject, value, at_ms)
+                    events += [event] if event is not None else []
                     continue
                 if len(marks) < rule.times or at_ms - marks[0] > rule.lasts_ms:
                     continue
@@ -379,7 +399,8 @@ class RuleEngine:
         events = []
         for name, subjects in self._followed.items():
             rule = self._rules[name]
-            if not rule.of_parts or rule.signal in self._beats:
+            # Events have an age of their own: that nobody tells of one since the restart is no sign of anything.
+            if not rule.of_parts or rule.lasts_ms or rule.signal in self._beats:
                 continue
             for subject in [s for s, k in subjects.items() if now_ms - k.seen_ms >= FORGOTTEN_AFTER_MS]:
                 known = subjects.pop(subject)

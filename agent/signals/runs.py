@@ -16,6 +16,8 @@ GAP_MIN_MS = 300_000
 CHANGE_APART_MS = 300_000
 """``changed`` for a moved value at most this often for one finding; a raised severity is told at once."""
 CHANGE_RATIO = 1.5
+SAME_EVENT_MS = 2_000
+"""An event that a restarted agent tells this near to the one that opened the finding is that one, dated anew."""
 
 
 class Run(NamedTuple):
@@ -25,7 +27,7 @@ class Run(NamedTuple):
     clear_since_ms: Optional[int] = None
     worse_since_ms: Optional[int] = None
     last_ms: Optional[int] = None
-    """The last sample that said anything."""
+    """The last sample that said anything; of a rule about events the last event that was told (None: in an earlier run)."""
     began_ms: Optional[int] = None
     severity: str = ""
     told_ms: int = 0
@@ -130,6 +132,22 @@ def _step_worse(
         run = run._replace(told_ms=at_ms, told_value=number)
         return run, RuleEvent("changed", rule, subject, at_ms, run.severity, value)
     return run, None
+
+
+def step_mark(
+    rule: Rule, run: Run, subject: str, value: Value, at_ms: int
+) -> Tuple[Run, Optional[RuleEvent]]:
+    """One event more about which a finding is open already: ``changed``, so that the newest one stands in it.
+
+    The first after a restart is told at once (a second loss of power is news, however soon it comes), a burst at most
+    once in CHANGE_APART_MS. The finding keeps its beginning.
+    """
+    told_ms, apart_ms = run.last_ms, CHANGE_APART_MS
+    if told_ms is None:
+        told_ms, apart_ms = run.began_ms or 0, SAME_EVENT_MS
+    if at_ms - told_ms < apart_ms:
+        return run, None
+    return run._replace(last_ms=at_ms), RuleEvent("changed", rule, subject, at_ms, run.severity, value)
 
 
 def _moved(told: float, number: float) -> bool:
