@@ -167,6 +167,12 @@ class TickSettings:
         min=0,
         max=86_400,
     )
+    flapping_step_s: Duration = setting(
+        Duration(180.0),
+        help="a problem that keeps coming and going stays one open ticket until it has been quiet for some steps of this",
+        min=1,
+        max=3600,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,8 +82,9 @@ def write(rooms: Rooms, ports: Ports, *, has_small: bool, is_quick: bool = False
 
 
 def _collector(rooms: Rooms, ports: Ports, is_quick: bool) -> str:
-    # A real installation waits a minute before it believes that a fault is over.
-    resolve_after = "2 s" if is_quick else "15 s"
+    # A real installation waits a minute before it believes that a fault is over, and most of an hour where it came again
+    # and again.
+    resolve_after, flapping_step = ("2 s", "3 s") if is_quick else ("15 s", "15 s")
     return f"""\
 # Written by `make run` at every start.
 state_dir: {_quoted(rooms.state / "collector")}
@@ -94,6 +95,7 @@ listen:
   port: {ports.collector}
 tick:
   resolve_after_s: {resolve_after}
+  flapping_step_s: {flapping_step}
 intake:
   vitals_every_s: 5 s
 """

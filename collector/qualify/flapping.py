@@ -6,17 +6,14 @@ A weighted ring of the last results, each "changed" or "as before"; newer change
 
 ``ICINGA`` is Icinga 2's (ring of 20, weights 0.80 to 1.18, above 30, until 25 or less); ``NAGIOS`` is Nagios' (20
 transitions, weights 0.75 to 1.25, from 30 on, until below 20). Ours is the former. Icinga counts check results; findings
-come only when something changed, so that time itself is counted: each STEP_MS without a change is a result "as before",
-and the ring spans an hour. Pure: values and instants in, a new ring out.
+come only when something changed, so that time itself is counted: each ``step_ms`` without a change is a result "as
+before", and the ring spans an hour where a step is three minutes. Pure: values and instants in, a new ring out.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
-
-STEP_MS = 180_000
-"""So long without a change is one result "as before"."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +28,8 @@ class Constants:
     leave: float
     is_inclusive: bool
     """Whether ``enter`` itself is flapping and ``leave`` itself is not over yet (Nagios), or the reverse (Icinga)."""
+    step_ms: int = 180_000
+    """So long without a change is one result "as before"."""
 
     def weight(self, i: int) -> float:
         """Weight of the i-th oldest result."""
@@ -67,11 +66,11 @@ class Ring:
 
     def at(self, now_ms: int, by: Constants = ICINGA) -> Ring:
         """The ring at ``now_ms`` when nothing changed since."""
-        steps = max(0, now_ms - self.last_ms) // STEP_MS
+        steps = max(0, now_ms - self.last_ms) // by.step_ms
         ring = self
         for _ in range(min(steps, by.results)):
             ring = ring.pushed(False, by)
-        return dataclasses.replace(ring, last_ms=self.last_ms + steps * STEP_MS)
+        return dataclasses.replace(ring, last_ms=self.last_ms + steps * by.step_ms)
 
     def changed(self, at_ms: int, by: Constants = ICINGA) -> Ring:
         """The ring after a change at ``at_ms``; what arrives late counts as now."""
@@ -84,7 +83,7 @@ class Ring:
             return None
         ring, at_ms = self, self.last_ms
         while ring.is_flapping:
-            ring, at_ms = ring.pushed(False, by), at_ms + STEP_MS
+            ring, at_ms = ring.pushed(False, by), at_ms + by.step_ms
         return at_ms
 
     def to_list(self) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from collector.qualify.flapping import ICINGA, Constants
 from collector.vantage import Vantage
 from ticketing.contracts import Book
 from ticketing.texts import register
@@ -35,6 +36,7 @@ class TickContext:
 
     tick_s: float = 1.0
     resolve_after_s: float = 60.0
+    flapping: Constants = ICINGA
     anchors: tuple[str, ...] = ()
     """``host:port`` addresses that we should always reach; none by default."""
     can_ping: bool = True
@@ -89,6 +91,7 @@ class TickContext:
         return TickContext(
             tick_s=settings.tick.every_s,
             resolve_after_s=settings.tick.resolve_after_s,
+            flapping=dataclasses.replace(ICINGA, step_ms=round(settings.tick.flapping_step_s * 1000)),
             anchors=tuple(settings.probes.anchors),
             can_ping=settings.probes.icmp,
             can_trace=True,

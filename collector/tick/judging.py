@@ -81,7 +81,7 @@ class Judge:
         report: TickReport,
     ) -> Judge:
         """A judge with an empty scene; ``look`` fills it."""
-        patience = Quiet(tx, now_ms, report, sorted(open_set))
+        patience = Quiet(tx, now_ms, report, sorted(open_set), ctx.flapping)
         return Judge(
             tx, now_ms, ctx, windows, open_set, report, Desk(tx, book, now_ms), patience, Hours(tx, now_ms)
         )

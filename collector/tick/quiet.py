@@ -16,7 +16,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from collector.qualify import damping
 from collector.qualify.damping import Course
-from collector.qualify.flapping import Ring
+from collector.qualify.flapping import ICINGA, Constants, Ring
 from collector.tables import courses
 from collector.tick.cases import OpenRow
 from collector.tick.context import TickReport
@@ -66,10 +66,18 @@ def kept_open(tx: Connection, now_ms: int) -> dict[int, int]:
 class Quiet:
     """The courses of one tick's problems."""
 
-    def __init__(self, tx: Connection, now_ms: int, report: TickReport, host_ids: Sequence[str]) -> None:
+    def __init__(
+        self,
+        tx: Connection,
+        now_ms: int,
+        report: TickReport,
+        host_ids: Sequence[str],
+        by: Constants = ICINGA,
+    ) -> None:
         self._tx = tx
         self._now_ms = now_ms
         self._report = report
+        self._by = by
         self._kept: dict[Key, _Kept] = {}
         self._said: dict[Key, Reason | None] = {}
         for part in chunks(host_ids):
@@ -94,8 +102,8 @@ class Quiet:
             kept.again_at_ms = None
             kept.is_changed = True
             for at_ms in moves:
-                kept.ring = (kept.ring if kept.ring.bits else Ring(last_ms=at_ms)).changed(at_ms)
-            kept.ring = kept.ring.at(self._now_ms)
+                kept.ring = (kept.ring if kept.ring.bits else Ring(last_ms=at_ms)).changed(at_ms, self._by)
+            kept.ring = kept.ring.at(self._now_ms, self._by)
 
     def holds_back(self, problem: Problem, members: Sequence[OpenRow]) -> Reason | None:
         """Why load is not a ticket yet; None where it is none, or has become one. Asked again, it says the same."""
@@ -122,7 +130,7 @@ class Quiet:
         kept = self._kept.get((problem.host_id, problem.key))
         if kept is None:
             return
-        calm_at_ms = kept.ring.calm_at_ms()
+        calm_at_ms = kept.ring.calm_at_ms(self._by)
         if calm_at_ms is None:
             if kept.ticket_id is not None:
                 self._tell(kept.ticket_id, problem, Reason("reason.flaps.over"))
@@ -130,7 +138,7 @@ class Quiet:
             return
         if ticket_id is not None and ticket_id != kept.ticket_id:
             changes = bin(kept.ring.bits).count("1")
-            params = {"n": changes, "value": round(kept.ring.value())}
+            params = {"n": changes, "value": round(kept.ring.value(self._by))}
             self._tell(ticket_id, problem, Reason("reason.flaps.begun", params))
             kept.ticket_id = ticket_id
             self._report.count("flapping")
@@ -162,7 +170,7 @@ class Quiet:
         return {
             "state": {**kept.course.to_dict(), "ring": kept.ring.to_list()},
             "ticket_id": kept.ticket_id,
-            "calm_at_ms": kept.ring.calm_at_ms(),
+            "calm_at_ms": kept.ring.calm_at_ms(self._by),
             "again_at_ms": kept.again_at_ms,
             "changed_at_ms": self._now_ms,
         }

@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from agent.samplers.kernel_log import KernelLog
+from config.clock import SystemClock
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
 START_WITHIN_S = 60.0
@@ -33,6 +36,7 @@ class House:
 
     def start(self) -> None:
         """Start everything, and wait until the host's first report is in."""
+        self._begin_at_the_end_of_the_kernel_log()
         log = (self.state.parent / "household.log").open("ab")
         command = [sys.executable, "-m", "collector.try_it", "run", "--state", str(self.state), *self._words]
         with log:
@@ -41,6 +45,15 @@ class House:
             )
         wait_for("the household runs", START_WITHIN_S, self._is_running)
         wait_for("the first report is in", START_WITHIN_S, lambda: self.host()["life"] == "alive")
+
+    def _begin_at_the_end_of_the_kernel_log(self) -> None:
+        """As an agent that has run before: what other tests made this machine's one kernel say is no part of ours."""
+        place = self.state / "agent" / "kernel_log"
+        if not place.exists():
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            log, now_ms = KernelLog(state=place), SystemClock().mono_ms()
+            for _ in range(2):  # how far it was read is noted one sweep later
+                log.sweep(now_ms)
 
     def _is_running(self) -> bool:
         assert self._process is not None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.qualify.flapping import ICINGA, NAGIOS, STEP_MS, Constants, Ring
+from collector.qualify.flapping import ICINGA, NAGIOS, Constants, Ring
 
 T0 = 1_767_225_600_000
 
@@ -81,8 +83,16 @@ def test_time_without_a_change_is_a_result_as_before() -> None:
         ring = ring.changed(T0 + n * 30_000)
     assert ring.is_flapping
     calm = ring.calm_at_ms()
-    assert calm == T0 + 150_000 + 15 * STEP_MS
+    assert calm == T0 + 150_000 + 15 * ICINGA.step_ms
     assert ring.at(calm - 1).is_flapping and not ring.at(calm).is_flapping
+
+
+def test_a_step_of_other_length_changes_how_soon_it_is_calm_and_nothing_else() -> None:
+    quick, ring = dataclasses.replace(ICINGA, step_ms=3_000), Ring(last_ms=T0)
+    for n in range(6):
+        ring = ring.changed(T0 + n * 500, quick)
+    assert ring.is_flapping
+    assert ring.calm_at_ms(quick) == T0 + 2_500 + 15 * 3_000
 
 
 def test_a_change_now_and_then_is_no_flapping() -> None:
