@@ -24,7 +24,7 @@ CONFORMANCE := $(wildcard tests/conformance)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test check test-agent e2e sim sim-month score bench bench-agent clean setup format \
+.PHONY: help run test check test-agent e2e sim sim-month score bench bench-agent clean setup format runbook \
 	fault-disk fault-service fault-agent heal
 
 help: ## this list
@@ -78,6 +78,9 @@ bench: $(DEV_STAMP) ## measure against the budgets; prints the table of docs/ben
 bench-agent: $(DEV_STAMP) ## the agent's weight on Python 3.9 beside its peers; QUICK=1 shorter, WRITE=1 into docs/benchmarks.md
 	@tests/tools/test_agent --prepare --if-found 3.9
 	@$(PY) -m tests.bench --only weight $(if $(QUICK),--quick) $(if $(WRITE),--write)
+
+runbook: $(RUN_STAMP) ## write docs/RUNBOOK.md and RUNBOOK.uk.md from the texts of ticketing/runbook
+	@$(PY) -m ticketing.runbook.page
 
 format: $(DEV_STAMP) ## let ruff lay the code out
 	@$(BIN)/ruff format .

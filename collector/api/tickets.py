@@ -32,6 +32,7 @@ from ticketing.acts import Refusal
 from ticketing.contracts import Book
 from ticketing.model import Reason, TicketState
 from ticketing.queries import MAX_PAGE, EventView, TicketFilter, TicketLine, list_tickets
+from ticketing.runbook import page as runbook
 from ticketing.texts import Texts, texts
 from ticketing.transitions import PERSON_ACTS, step
 
@@ -206,7 +207,8 @@ async def _full(request: Request[Any, Any, Any], ticket_id: int) -> TicketFull:
     if bundle is None:
         raise ApiFault(404, "not_found", "there is no such ticket")
     zone = book.contract(bundle.ticket.contract_id).calendar.zone
-    return full(texts(visitor.language).at(zone), bundle, book, context.clock.now_ms())
+    words = texts(visitor.language).at(zone)
+    return full(words, bundle, book, context.clock.now_ms(), is_client=viewer.is_client)
 
 
 def _row(words: Texts, line: TicketLine, book: Book, now_ms: int) -> TicketRow:
@@ -232,11 +234,12 @@ def _row(words: Texts, line: TicketLine, book: Book, now_ms: int) -> TicketRow:
     )
 
 
-def full(words: Texts, bundle: TicketBundle, book: Book, now_ms: int) -> TicketFull:
-    """The whole ticket as the API says it."""
+def full(
+    words: Texts, bundle: TicketBundle, book: Book, now_ms: int, *, is_client: bool = False
+) -> TicketFull:
+    """The whole ticket as the API says it; the steps of the runbook are the staff's."""
     view, names = bundle.ticket, bundle.names
     row = _row(words, view, book, now_ms)
-    steps = words.get(f"steps.{view.root_cause}").splitlines() if f"steps.{view.root_cause}" in words else []
     return TicketFull(
         **{name: getattr(row, name) for name in row.__struct_fields__},
         provisional=view.provisional,
@@ -253,7 +256,7 @@ def full(words: Texts, bundle: TicketBundle, book: Book, now_ms: int) -> TicketF
         recurrences=view.recurrences,
         reasons=[_reason(words, reason) for reason in view.reasons],
         would_change=[_reason(words, reason) for reason in view.would_change],
-        next_steps=[step_text.strip() for step_text in steps if step_text.strip()],
+        next_steps=[] if is_client else runbook.steps(words, view.root_cause),
         evidence=dict(evidence_view.newest(view.events)),
         events=[_event(words, event, names) for event in view.events],
         acts=[_act(words, view.state, act) for act in view.acts],

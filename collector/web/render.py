@@ -30,13 +30,24 @@ TEXTS_FOLDER = Path(__file__).parent / "texts"
 def environment() -> jinja2.Environment:
     """The room's templates; a name that a template misspells raises instead of rendering as nothing."""
     catalogue.register(TEXTS_FOLDER)
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+    )
+    made.filters["coded"] = coded
+    return made
+
+
+def coded(text: str) -> Markup:
+    """A step of the runbook: what stands between backquotes is a command."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if at % 2 else Markup.escape(part)
+        for at, part in enumerate(parts)
     )
 
 

@@ -23,6 +23,7 @@ from ticketing.contracts import Book
 from ticketing.ledger import MACHINE
 from ticketing.model import Reason
 from ticketing.queries import EventView, TicketFilter, Viewer, list_tickets
+from ticketing.runbook import page as runbook
 from ticketing.texts import Texts, texts
 
 PAGE = 50
@@ -218,14 +219,12 @@ def ticket_values(
     ticket = bundle.ticket
     contract = book.contract(ticket.contract_id)
     kin = {"book": book, "names": bundle.names, "now_ms": now_ms}
-    steps = (
-        words.get(f"steps.{ticket.root_cause}").splitlines() if f"steps.{ticket.root_cause}" in words else []
-    )
     evidence = evidence_view.newest(ticket.events)
     return {
         "ticket": _head(words, bundle, book, now_ms),
         "clocks": _clocks(words, bundle, book, now_ms),
-        "steps": [] if viewer.is_client else [step.strip() for step in steps if step.strip()],
+        "meaning": runbook.meaning(words, ticket.root_cause),
+        "steps": [] if viewer.is_client else runbook.steps(words, ticket.root_cause),
         "acts": act_forms.act_forms(words, ticket, contract, bundle.staff, viewer, attempt),
         "reasons": [_reason(words, reason) for reason in ticket.reasons],
         "would_change": [words.reason(reason) for reason in ticket.would_change],

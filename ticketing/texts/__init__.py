@@ -44,7 +44,7 @@ class _State:
     """What the process has registered; one, guarded by its lock."""
 
     def __init__(self) -> None:
-        self.folders: list[Path] = [Path(__file__).parent]
+        self.folders: list[Path] = [Path(__file__).parent, Path(__file__).parent.parent / "runbook"]
         self.is_strict = False
         self.warned: set[str] = set()
         self.lock = threading.Lock()

@@ -16,11 +16,14 @@ from ticketing.terms import NOTICES
 ROOT = Path(__file__).resolve().parents[3]
 FOLDERS = [
     folder
-    for folder in (ROOT / "ticketing/texts", ROOT / "collector/texts", ROOT / "collector/web/texts")
+    for folder in (
+        ROOT / name
+        for name in ("ticketing/texts", "ticketing/runbook", "collector/texts", "collector/web/texts")
+    )
     if (folder / "en.po").exists() or (folder / "uk.po").exists()
 ]
 # Keys that stand in the code as whole literals; those made of parts are listed by the tests below.
-PREFIXES = "reason|summary|refusal|did|mail|desk|plot|unit|count|notice"
+PREFIXES = "reason|summary|refusal|did|mail|desk|plot|unit|count|notice|runbook"
 LITERAL = re.compile(rf"""["']((?:{PREFIXES})\.[a-z0-9_]+(?:\.[a-z0-9_]+)*)["']""")
 
 
