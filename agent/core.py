@@ -90,6 +90,7 @@ class Status:
 
     interval_s: float
     lacks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    found: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sweep_age_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
     settings_version: int = 0
     settings_fault: str = ""
@@ -128,6 +129,8 @@ class AgentCore:
         self._pruned_ms = now.mono_ms
         self._told_lacks: Optional[Dict[str, str]] = None
         self._lacks_in_flight: Optional[Dict[str, str]] = None
+        self._told_found: Optional[Dict[str, str]] = None
+        self._found_in_flight: Optional[Dict[str, str]] = None
         self.acts: Outgoing[Act] = Outgoing(MAX_ACTS_KEPT)
         """Acts of people that no answered report has held yet."""
         self.told: Outgoing[Told] = Outgoing(MAX_ACTS_KEPT)
@@ -246,6 +249,8 @@ class AgentCore:
         assert goodbye is None or goodbye in GOODBYES
         lacks = dict(status.lacks)
         self._lacks_in_flight = lacks
+        found = dict(status.found)
+        self._found_in_flight = found
         self._lag_in_flight = list(self._lag)
         return Report(
             v=WIRE_VERSION,
@@ -260,6 +265,7 @@ class AgentCore:
             vitals=self.vitals(now),
             findings=self.spool.batch(MAX_FINDINGS),
             lacks={} if lacks == self._told_lacks else lacks,
+            found={} if found == self._told_found else found,
             sweep_age_s={name: round(age, 1) for name, age in status.sweep_age_s.items()},
             spool_depth=self.spool.depth + len(self._held),
             spool_dropped=self.spool.dropped + self.held_dropped,
@@ -286,12 +292,14 @@ class AgentCore:
             return []
         if not reply.error:
             self._told_lacks = self._lacks_in_flight
+            self._told_found = self._found_in_flight
             self.acts.answered()
             self.told.answered()
             if self._lag == self._lag_in_flight:
                 self._lag = []
         if self.spool.acknowledge(reply.want_n):
             self._told_lacks = None
+            self._told_found = None
         for adopt in reply.adopt:
             self._adopt(adopt, now)
         return self.store_held()

@@ -22,6 +22,7 @@ from agent.forensics import Accounts
 from agent.given import Given, GivenFault, version
 from agent.history import History
 from agent.host import boot_id, is_host_stopping, is_rolling_out, own_address
+from agent.inventory import Inventory
 from agent.lookout import Lookout
 from agent.page import JSON, TEXT, Page, open_page
 from agent.samplers.base import LoopNotes
@@ -89,6 +90,7 @@ class Daemon:
         )
         self.notes = LoopNotes(newest=self.core.history.value)
         self.accounts = Accounts()
+        self.inventory = Inventory(root, now.mono_ms)
         self.sweeps = Sweeps(
             make_samplers(settings, root, self.notes),
             settings.period,
@@ -131,10 +133,8 @@ class Daemon:
         self.lookout.follow(self.given.settings)
         metrics = self.given.settings.metrics
         self.page = open_page(self.given.settings.state_dir, metrics.listen, metrics.max_connections)
-        LOG.info(
-            "the agent runs %s",
-            fields(version=version(), stream=self.spool.stream, rules=len(self.given.rules)),
-        )
+        told = fields(version=version(), stream=self.spool.stream, rules=len(self.given.rules))
+        LOG.info("the agent runs %s", told)
         notify("READY=1\nSTATUS=watching")
         while not self._stop_signal:
             self.turn()
@@ -214,6 +214,7 @@ class Daemon:
         return Status(
             interval_s=self.interval_s,
             lacks=self.sweeps.lacks(),
+            found=self.inventory.words(now.mono_ms),
             sweep_age_s=self.sweeps.ages_s(now.mono_ms),
             settings_version=self.given.version,
             settings_fault=self.given.fault,

@@ -175,6 +175,8 @@ class Report:
     findings: List[FindingChange] = dataclasses.field(default_factory=list)
     lacks: Dict[str, str] = dataclasses.field(default_factory=dict)
     """Signal -> why this platform cannot show it. Sent on start and when it changes; {} = unchanged."""
+    found: Dict[str, str] = dataclasses.field(default_factory=dict)
+    """What this server is (agent.inventory). Sent when first known and when it changes; {} = unchanged."""
     sweep_age_s: Dict[str, float] = dataclasses.field(default_factory=dict)
     """Sampler -> seconds since its last full sweep."""
     spool_depth: int = 0

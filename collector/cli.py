@@ -1,4 +1,4 @@
-"""vartovyi-collector: serve, check-config, migrate, hosts, enroll, retire, explain, judgement, replay, roll-out, people...
+"""vartovyi-collector: serve, check-config, migrate, hosts, enroll, retire, explain, judgement, replay, roll-out, contract...
 
 Everything but ``serve`` works on the store directly, also while ``serve`` runs. Exit status: 0 done, 1 refused or not
 found, 2 wrong usage, 78 wrong settings.
@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from collector.commands import enrolment, judgement, people, provider, roll_out
+from collector.commands import contract, enrolment, judgement, people, provider, roll_out
 from collector.commands.desk import Desk, Refused, tell
 from collector.opening import StartRefused
 from collector.settings import CollectorSettings
@@ -163,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     roll_out.add_verbs(verbs, verb)
+    contract.add_verbs(verbs, verb)
     provider.add_verbs(verbs, verb)
     people.add_verbs(verbs, verb)
     return parser

@@ -83,6 +83,7 @@ def _is_small(report: Report) -> bool:
     return (
         len(report.vitals) <= VITALS_MAX
         and len(report.lacks) <= MAP_MAX
+        and len(report.found) <= MAP_MAX
         and len(report.sweep_age_s) <= MAP_MAX
         and len(report.agent) <= 32
         and len(report.settings_fault) <= 2000
@@ -90,6 +91,7 @@ def _is_small(report: Report) -> bool:
         and 0 <= report.spool_dropped < 2**31
         and 0 <= report.settings_version < 2**31
         and (not report.lacks or max(map(len, report.lacks.values())) <= 400)
+        and (not report.found or max(len(k) + len(v) for k, v in report.found.items()) <= 400)
         and report.agent.isprintable()
         and (report.rtt_ms is None or 0 <= report.rtt_ms <= 3_600_000)
     )

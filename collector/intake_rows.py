@@ -50,6 +50,7 @@ class Newest:
 
     __slots__ = (
         "clone_seen_at_ms",
+        "found",
         "host_id",
         "interval_s",
         "is_roll_out",
@@ -67,12 +68,15 @@ class Newest:
         self.interval_s = interval_s
         self.is_roll_out = is_roll_out
         self.lacks = report.lacks
+        self.found = report.found
         self.clone_seen_at_ms: int | None = None
 
     def keep_from(self, before: Newest) -> None:
         """Carry over what an older one said that this one leaves unsaid: {} means unchanged."""
         if not self.lacks:
             self.lacks = before.lacks
+        if not self.found:
+            self.found = before.found
         if self.clone_seen_at_ms is None:
             self.clone_seen_at_ms = before.clone_seen_at_ms
 
@@ -256,6 +260,9 @@ def write_newest(tx: Connection, newest: Sequence[Newest]) -> None:
     lacks = [{"b_id": n.host_id, "lacks": n.lacks} for n in believed if n.lacks]
     if lacks:
         tx.execute(_LACKS, lacks)
+    found = [{"b_id": n.host_id, "found": n.found} for n in believed if n.found]
+    if found:
+        tx.execute(_FOUND, found)
     clones = [_clone_row(n) for n in ordered if n.clone_seen_at_ms is not None]
     if clones:
         tx.execute(_CLONE, clones)
@@ -335,6 +342,11 @@ _LACKS = (
     update(hosts)
     .where(hosts.c.id == bindparam("b_id"))
     .values(lacks=bindparam("lacks", type_=hosts.c.lacks.type))
+)
+_FOUND = (
+    update(hosts)
+    .where(hosts.c.id == bindparam("b_id"))
+    .values(found=bindparam("found", type_=hosts.c.found.type))
 )
 _CLONE = (
     update(hosts)

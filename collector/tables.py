@@ -46,6 +46,7 @@ hosts = Table(
     Column("agent_version", String(32), nullable=False, default=""),
     Column("vitals", JSON, nullable=False, default=dict),
     Column("lacks", JSON, nullable=False, default=dict),
+    Column("found", JSON, nullable=False, default=dict),  # what the agent found there: a contract's draft
     Column("sweep_age_s", JSON, nullable=False, default=dict),
     Column("spool_depth", Integer, nullable=False, default=0),
     Column("spool_dropped", Integer, nullable=False, default=0),

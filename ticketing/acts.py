@@ -133,8 +133,9 @@ def file(
     host_id: str | None = None,
     origin: str = "person",
     began_at_ms: int | None = None,
+    is_preventive: bool = False,
 ) -> TicketId | Refusal:
-    """File a ticket of any class by hand; class 2 is accepted only where the contract holds it."""
+    """File a ticket of any class by hand; class 2, and preventive work of class 3, only where the contract holds it."""
     contract_id = (actor.contract_id or "") if actor.is_client else contract_id
     wrong = _wrong_filing(book, contract_id, class_, title, host_id)
     if wrong:
@@ -143,6 +144,8 @@ def file(
     # A request that names no server is judged by whether any server of the contract is eligible.
     asked = [host_id] if host_id else [host.id for host in contract.hosts]
     refusal = contract.class2_refusal(asked) if class_ == 2 else None
+    if refusal is None and is_preventive:
+        refusal = contract.preventive_refusal(class_)
     if refusal is not None:
         return Refusal("not_eligible", refusal, {"class": refusal})
     body = body.replace("\x00", "")[:MAX_TEXT]  # no database text may hold a NUL
@@ -154,7 +157,7 @@ def file(
     }
     new = effects.NewTicket(values, changes, text=body)
     ticket_id = effects.insert_ticket(tx, book, new, now_ms, kind="file", actor=actor.person_id)
-    told = {"class": class_, "host": host_id}
+    told = {"class": class_, "host": host_id, "preventive": is_preventive}
     audit.write(tx, now_ms, actor.person_id, "file", f"ticket:{ticket_id}", actor.from_address, told)
     return TicketId(ticket_id)
 

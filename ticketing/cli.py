@@ -107,6 +107,11 @@ def parser() -> argparse.ArgumentParser:
         "--class", dest="class_", type=int, choices=range(1, 7), required=True, help="class of the ticket"
     )
     filing.add_argument("--host", help="the server that it is about")
+    filing.add_argument(
+        "--preventive",
+        action="store_true",
+        help="nothing is broken yet; in class 3 only under the service stability",
+    )
     filing.add_argument("--body", default="", help="more; - reads it from standard input")
     return top
 
@@ -295,6 +300,7 @@ def _file(desk: DeskClient, args: argparse.Namespace, words: Texts, clock: Clock
         "contract": args.contract,
         "host": args.host,
         "body": _text(args.body),
+        "preventive": args.preventive or None,
     }
     filed = desk.file(fields)
     if args.json:

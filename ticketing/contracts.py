@@ -8,22 +8,28 @@ The contract ``internal`` always exists: it owns parents over several contracts 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, exists, func, insert, select, update
 
 from config import loader
 from config.loader import ConfigError, Fault
 from ticketing import audit, tables
-from ticketing.model import INTERNAL_CONTRACT
-from ticketing.terms import Contract, HostTerms, Person, shape_of
+from ticketing.contract_plan import NEW, RETIRED, Change, plan
+from ticketing.documents import digest, document, from_document
+from ticketing.duty import Absence, Person, Roster, Rota
+from ticketing.model import INTERNAL_CONTRACT, OPEN_STATES, TicketState
+from ticketing.terms import Contract, HostTerms
 
 PEOPLE_FILE = "people.yaml"
 
-T = TypeVar("T")
+__all__ = ["Person", "document", "from_document"]
+"""What else is asked for under this name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +37,8 @@ class PeopleFile:
     """The shape of people.yaml."""
 
     people: list[Person] = loader.setting(help="everybody who may log in", min=0, max=5000)
+    rota: list[Rota] = loader.setting([], help="who is on call, by line", max=200)
+    absences: list[Absence] = loader.setting([], help="who is away", max=5000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Loaded:
 
     contracts: tuple[Contract, ...]
     people: tuple[Person, ...]
+    roster: Roster = dataclasses.field(default_factory=Roster)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +58,11 @@ class Applied:
     """(contract id, new version)."""
     retired: tuple[str, ...]
     people: tuple[str, ...]
+    has_new_roster: bool = False
 
     @property
     def is_empty(self) -> bool:
-        return not (self.contracts or self.retired or self.people)
+        return not (self.contracts or self.retired or self.people or self.has_new_roster)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,23 +73,34 @@ class Book:
     versions: Mapping[str, int]
     hosts: Mapping[str, HostTerms]
     host_contract: Mapping[str, str]
+    retired: Mapping[str, Contract] = dataclasses.field(default_factory=dict)
+    """Contracts that left the folder while tickets of theirs are not closed: their last terms hold on for those."""
 
     @staticmethod
-    def of(contracts: Sequence[Contract], versions: Mapping[str, int] | None = None) -> Book:
+    def of(
+        contracts: Sequence[Contract],
+        versions: Mapping[str, int] | None = None,
+        retired: Sequence[Contract] = (),
+    ) -> Book:
         """A book of these contracts, with ``internal`` added where it is missing."""
         by_id = {contract.id: contract for contract in contracts}
         by_id.setdefault(INTERNAL_CONTRACT, internal_contract())
         known = dict(versions or {})
         return Book(
             contracts=by_id,
-            versions={contract_id: known.get(contract_id, 1) for contract_id in by_id},
+            versions={c: known.get(c, 1) for c in (*by_id, *(old.id for old in retired))},
             hosts={host.id: host for contract in by_id.values() for host in contract.hosts},
             host_contract={host.id: contract.id for contract in by_id.values() for host in contract.hosts},
+            retired={contract.id: contract for contract in retired},
         )
 
     def contract(self, contract_id: str) -> Contract:
-        """The contract; for one that was retired while its tickets are open, the terms of ``internal`` hold."""
-        return self.contracts.get(contract_id) or self.contracts[INTERNAL_CONTRACT]
+        """The contract; of one that was retired the last terms while it has tickets, then those of ``internal``."""
+        return (
+            self.contracts.get(contract_id)
+            or self.retired.get(contract_id)
+            or self.contracts[INTERNAL_CONTRACT]
+        )
 
     def contract_of(self, host_id: str) -> Contract | None:
         """The contract that guards this host."""
@@ -87,7 +108,7 @@ class Book:
         return None if contract_id is None else self.contracts[contract_id]
 
     def version(self, contract_id: str) -> int:
-        """The version in force; 0 for a retired contract."""
+        """The version whose terms hold; 0 for a retired contract without tickets."""
         return self.versions.get(contract_id, 0)
 
 
@@ -105,20 +126,26 @@ def load_folder(path: Path) -> Loaded:
         )
     faults: list[Fault] = []
     contracts: list[tuple[Path, Contract]] = []
-    people: list[Person] = []
+    staff = PeopleFile([])
     for file in files:
         try:
             if file.name == PEOPLE_FILE:
-                people = loader.load(file, PeopleFile).people
+                staff = loader.load(file, PeopleFile)
             else:
                 contracts.append((file, loader.load(file, Contract)))
         except ConfigError as error:
             faults.extend(error.faults)
     faults.extend(_faults_between(contracts))
-    faults.extend(_faults_of_people(path / PEOPLE_FILE, people, {c.id for _, c in contracts}, bool(faults)))
+    is_partial = bool(faults)
+    faults.extend(
+        _faults_of_people(path / PEOPLE_FILE, staff.people, {c.id for _, c in contracts}, is_partial)
+    )
+    if not is_partial:
+        faults.extend(_faults_of_rotas(path / PEOPLE_FILE, staff, contracts))
     if faults:
         raise ConfigError(faults)
-    return Loaded(tuple(contract for _, contract in contracts), tuple(people))
+    roster = Roster(staff.rota, staff.absences)
+    return Loaded(tuple(contract for _, contract in contracts), tuple(staff.people), roster)
 
 
 def _faults_between(contracts: Sequence[tuple[Path, Contract]]) -> list[Fault]:
@@ -154,6 +181,36 @@ def _faults_of_people(
     return faults
 
 
+def _faults_of_rotas(
+    file: Path, staff: PeopleFile, contracts: Sequence[tuple[Path, Contract]]
+) -> list[Fault]:
+    """Names in rotas and absences that nobody has, or that belong to a client."""
+    known = {person.id for person in staff.people if person.role != "client"}
+    allowed = ", ".join(sorted(known))
+    named: list[tuple[Path, str, str]] = []
+    for place, rota in enumerate(staff.rota):
+        named += [(file, f"rota[{place}]", name) for name in rota.named]
+    for place, absence in enumerate(staff.absences):
+        named += [(file, f"absences[{place}]", n) for n in (absence.person, absence.instead) if n]
+    for other, contract in contracts:
+        for place, rota in enumerate(contract.rota):
+            named += [(other, f"rota[{place}]", name) for name in rota.named]
+    return [
+        Fault(str(where), _line_naming(where, name), key, f"nobody of the staff is called {name!r}", allowed)
+        for where, key, name in named
+        if name not in known
+    ]
+
+
+def _line_naming(file: Path, name: str) -> int:
+    try:
+        lines = loader.read_text(file).splitlines()
+    except OSError:
+        return 0
+    wanted = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])")
+    return next((number for number, line in enumerate(lines, 1) if wanted.search(line)), 0)
+
+
 def _line_of(file: Path, name: str) -> int:
     try:
         lines = loader.read_text(file).splitlines()
@@ -169,42 +226,75 @@ def apply(tx: Connection, loaded: Loaded, now_ms: int, by: str) -> Applied:
     Open tickets of a changed contract get their next step at once: the clock step then re-judges their clocks from the
     original start.
     """
-    table = tables.contracts
-    rows = tx.execute(select(table.c.id, table.c.version, table.c.document).where(table.c.is_current)).all()
-    known = {row.id: row for row in rows}
-    documents = {contract.id: document(contract) for contract in loaded.contracts}
-    documents.setdefault(str(INTERNAL_CONTRACT), document(internal_contract()))
     changed: list[tuple[str, int]] = []
-    for contract_id, wanted in documents.items():
-        if contract_id in known and known[contract_id].document == wanted:
-            continue
-        version = _next_version(tx, contract_id)
-        _retire(tx, contract_id)
-        tx.execute(
-            insert(table).values(
-                id=contract_id,
-                version=version,
-                document=wanted,
-                applied_at_ms=now_ms,
-                applied_by=by,
-                is_current=True,
-            )
-        )
-        changed.append((contract_id, version))
-    retired = sorted(set(known) - set(documents))
-    for contract_id in retired:
-        _retire(tx, contract_id)
+    retired: list[str] = []
+    people: list[str] = []
+    has_new_roster = False
+    for change in plan_of(tx, loaded):
+        if change.what == "person":
+            _write_person(tx, change, now_ms)
+            people.append(change.id)
+        elif change.what == "roster":
+            _write_roster(tx, change, now_ms, by)
+            has_new_roster = True
+        elif change.word == RETIRED:
+            _retire(tx, change.id)
+            retired.append(change.id)
+        else:
+            changed.append((change.id, _write_contract(tx, change, now_ms, by)))
     _note_changes(tx, changed, retired, now_ms, by)
-    people = tuple(person.id for person in loaded.people if _apply_person(tx, person, now_ms))
-    return Applied(tuple(changed), tuple(retired), people)
+    return Applied(tuple(changed), tuple(retired), tuple(people), has_new_roster)
+
+
+def plan_of(conn: Connection, loaded: Loaded) -> list[Change]:
+    """What ``apply`` would write; ``internal`` is added where no file gives it."""
+    contracts = list(loaded.contracts)
+    if all(contract.id != INTERNAL_CONTRACT for contract in contracts):
+        contracts.append(internal_contract())
+    return plan(conn, contracts, loaded.people, loaded.roster)
+
+
+def _write_contract(tx: Connection, change: Change, now_ms: int, by: str) -> int:
+    table = tables.contracts
+    newest = tx.execute(select(func.max(table.c.version)).where(table.c.id == change.id)).scalar()
+    version = int(newest or 0) + 1
+    _retire(tx, change.id)
+    tx.execute(insert(table).values(id=change.id, version=version, **_version_values(change, now_ms, by)))
+    return version
+
+
+def _write_roster(tx: Connection, change: Change, now_ms: int, by: str) -> None:
+    table = tables.rosters
+    version = int(tx.execute(select(func.max(table.c.version))).scalar() or 0) + 1
+    tx.execute(update(table).where(table.c.is_current).values(is_current=False))
+    tx.execute(insert(table).values(version=version, **_version_values(change, now_ms, by)))
+    audit.write(tx, now_ms, by, "roster_apply", "roster:house", details={"version": version})
+
+
+def _version_values(change: Change, now_ms: int, by: str) -> dict[str, Any]:
+    return {
+        "document": change.document,
+        "applied_at_ms": now_ms,
+        "applied_by": by[:64],
+        "is_current": True,
+        "digest": digest(change.document),
+        "changes": [dict(row) for row in change.rows],
+    }
+
+
+def _write_person(tx: Connection, change: Change, now_ms: int) -> None:
+    """One person's row; password and token stay as they are."""
+    table = tables.people
+    if change.word == NEW:
+        tx.execute(insert(table).values(id=change.id, created_at_ms=now_ms, **change.document))
+    else:
+        tx.execute(update(table).where(table.c.id == change.id).values(**change.document))
 
 
 def _note_changes(
     tx: Connection, changed: Sequence[tuple[str, int]], retired: Sequence[str], now_ms: int, by: str
 ) -> None:
     """Audit rows, and a next step at once for the open tickets concerned."""
-    if not changed and not retired:
-        return
     tickets = tables.tickets
     touched = [*(contract_id for contract_id, _ in changed), *retired]
     for start in range(0, len(touched), 500):
@@ -219,40 +309,22 @@ def _note_changes(
         audit.write(tx, now_ms, by, "contract_retire", f"contract:{contract_id}")
 
 
-def _next_version(tx: Connection, contract_id: str) -> int:
-    table = tables.contracts
-    newest = (
-        select(table.c.version).where(table.c.id == contract_id).order_by(table.c.version.desc()).limit(1)
-    )
-    return int(tx.execute(newest).scalar() or 0) + 1
-
-
 def _retire(tx: Connection, contract_id: str) -> None:
     table = tables.contracts
     tx.execute(update(table).where(table.c.id == contract_id, table.c.is_current).values(is_current=False))
 
 
-def _apply_person(tx: Connection, person: Person, now_ms: int) -> bool:
-    """Write one person's row where it differs; password and token stay as they are. True when something changed."""
-    table = tables.people
-    wanted = {
-        "name": person.name or person.id,
-        "email": person.email,
-        "role": person.role,
-        "profiles": list(person.profiles),
-        "line": person.line,
-        "language": person.language,
-        "contract_id": person.contract,
-        "is_disabled": person.disabled,
-    }
-    row = tx.execute(select(table).where(table.c.id == person.id)).mappings().first()
-    if row is None:
-        tx.execute(insert(table).values(id=person.id, created_at_ms=now_ms, **wanted))
-        return True
-    if all(row[key] == value for key, value in wanted.items()):
-        return False
-    tx.execute(update(table).where(table.c.id == person.id).values(**wanted))
-    return True
+def roster(conn: Connection) -> Roster:
+    """The rotas and absences in force."""
+    table = tables.rosters
+    row = conn.execute(select(table.c.digest, table.c.document).where(table.c.is_current)).first()
+    return Roster() if row is None else _roster_of(row.digest, json.dumps(row.document))
+
+
+@functools.lru_cache(maxsize=4)
+def _roster_of(_digest: str, text: str) -> Roster:
+    """Thousands of escalations in one tick ask for the same one."""
+    return from_document(Roster, json.loads(text))
 
 
 def current(conn: Connection, known: Book | None = None) -> Book:
@@ -262,7 +334,7 @@ def current(conn: Connection, known: Book | None = None) -> Book:
         row.id: row.version
         for row in conn.execute(select(table.c.id, table.c.version).where(table.c.is_current))
     }
-    if known is not None and dict(known.versions) == versions:
+    if known is not None and {c: known.versions.get(c) for c in known.contracts} == versions:
         return known
     fresh = [c for c, v in versions.items() if known is None or known.versions.get(c) != v]
     contracts = [] if known is None else [known.contracts[c] for c in versions if c not in fresh]
@@ -270,23 +342,28 @@ def current(conn: Connection, known: Book | None = None) -> Book:
         wanted = select(table.c.document).where(
             table.c.is_current, table.c.id.in_(fresh[start : start + 500])
         )
-        contracts.extend(from_document(Contract, document) for document in conn.execute(wanted).scalars())
-    return Book.of(contracts, versions)
+        contracts.extend(from_document(Contract, stored) for stored in conn.execute(wanted).scalars())
+    retired = _retired_with_tickets(conn)
+    return Book.of(contracts, retired | versions, [_last_terms(conn, *one) for one in retired.items()])
 
 
-def document(value: Any) -> Any:
-    """A settings dataclass as plain JSON values, the way its YAML would say it."""
-    if dataclasses.is_dataclass(value):
-        return {f.name.rstrip("_"): document(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): document(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [document(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)  # YAML made a date or a path of it (failover terms are read by a later room)
+def _retired_with_tickets(conn: Connection) -> dict[str, int]:
+    """Last versions of contracts that are not in force and have tickets that may still be worked on."""
+    table, tickets = tables.contracts, tables.tickets
+    states = [state.value for state in (*OPEN_STATES, TicketState.RESOLVED)]
+    in_force = table.alias()
+    wanted = (
+        select(table.c.id, func.max(table.c.version).label("last"))
+        .where(
+            ~exists().where(in_force.c.id == table.c.id, in_force.c.is_current),
+            exists().where(tickets.c.contract_id == table.c.id, tickets.c.state.in_(states)),
+        )
+        .group_by(table.c.id)
+    )
+    return {row.id: row.last for row in conn.execute(wanted)}
 
 
-def from_document(kind: type[T], raw: Any) -> T:
-    """The inverse of ``document``, for one that was validated when it was applied; unknown keys are ignored."""
-    return shape_of(kind)(raw)
+def _last_terms(conn: Connection, contract_id: str, version: int) -> Contract:
+    table = tables.contracts
+    wanted = select(table.c.document).where(table.c.id == contract_id, table.c.version == version)
+    return from_document(Contract, conn.execute(wanted).scalar_one())

@@ -49,9 +49,24 @@ contracts = Table(
     Column("applied_at_ms", Instant, nullable=False),
     Column("applied_by", String(64), nullable=False),
     Column("is_current", Boolean, nullable=False),
+    Column("digest", String(64), nullable=False, default=""),  # sha256 of the document
+    Column("changes", JSON, nullable=False, default=list),  # what differs from the version before
 )
 # The tick asks every second whether they moved; the documents before these columns are large.
 Index("ix_contracts_current", contracts.c.is_current, contracts.c.version, contracts.c.applied_at_ms)
+
+rosters = Table(
+    "rosters",
+    metadata,
+    # The house's rotas and absences, a row a version as for contracts.
+    Column("version", Integer, primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("applied_at_ms", Instant, nullable=False),
+    Column("applied_by", String(64), nullable=False),
+    Column("is_current", Boolean, nullable=False),
+    Column("digest", String(64), nullable=False, default=""),
+    Column("changes", JSON, nullable=False, default=list),
+)
 
 people = Table(
     "people",

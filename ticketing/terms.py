@@ -10,17 +10,15 @@ import datetime as dt
 import functools
 import typing
 from collections import Counter
-from collections.abc import Callable
 from typing import Any, Optional
-from zoneinfo import ZoneInfo
 
 from config.loader import Duration, setting
-from ticketing.calendar import DAYS, Calendar, Span, parse_hours
+from ticketing.duty import ID_PATTERN, Rota, is_mail, local_ms
 from ticketing.model import INTERNAL_CONTRACT, Reason
+from ticketing.promises import DEFAULT_SLA, CalendarTerms, Escalation, Faults, SlaTimes
 
-ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
-
-Faults = list[tuple[str, str]]
+STABILITY = "stability"
+"""The service under which class 3 holds preventive work."""
 
 NOTICES = (
     "opened",
@@ -45,98 +43,6 @@ NOTICES = (
 """What a channel can be told of."""
 
 DEFAULT_NOTICES = ("opened", "reopened", "requalified", "escalated", "breached", "ask_client", "resolved")
-
-
-@dataclasses.dataclass(frozen=True)
-class CalendarTerms:
-    """When the contract's clocks run."""
-
-    zone: str = setting("Europe/Kyiv", help="IANA time zone", example="Europe/Kyiv")
-    hours: dict[str, list[str]] = setting(
-        {}, help='working hours by weekday ("mon": ["09:00-18:00"]); empty = around the clock', max=7
-    )
-    holidays: list[str] = setting([], help="days off, YYYY-MM-DD", max=1000)
-    working_days: dict[str, list[str]] = setting(
-        {},
-        help='transferred or shortened working days: date -> hours ("2026-12-26": ["09:00-18:00"])',
-        max=1000,
-    )
-
-    def faults(self) -> Faults:
-        found: Faults = []
-        try:
-            ZoneInfo(self.zone)
-        except (KeyError, ValueError, OSError):  # unknown name; malformed name; a folder's name
-            found.append(("zone", f"{self.zone!r} is not a time zone"))
-        for day, hours in self.hours.items():
-            if day not in DAYS:
-                found.append(("hours", f"{day!r} is not a weekday ({', '.join(DAYS)})"))
-            found.extend(("hours", fault) for fault in _hours_faults(hours))
-        found.extend(
-            ("holidays", f"{day!r} is not a date YYYY-MM-DD") for day in self.holidays if not _is_date(day)
-        )
-        for day, hours in self.working_days.items():
-            if not _is_date(day):
-                found.append(("working_days", f"{day!r} is not a date YYYY-MM-DD"))
-            found.extend(("working_days", fault) for fault in _hours_faults(hours))
-        return found
-
-    @functools.cached_property
-    def calendar(self) -> Calendar:
-        """The calendar as the clocks use it."""
-        week = [self._spans(self.hours.get(day, [])) for day in DAYS] if self.hours else None
-        working = {dt.date.fromisoformat(day): self._spans(hours) for day, hours in self.working_days.items()}
-        return Calendar(self.zone, week, [dt.date.fromisoformat(day) for day in self.holidays], working)
-
-    @staticmethod
-    def _spans(hours: list[str]) -> list[Span]:
-        return [parse_hours(text) for text in hours]
-
-
-@dataclasses.dataclass(frozen=True)
-class SlaTimes:
-    """What is promised for one class, in the calendar's working time."""
-
-    reaction: Duration = setting(help="until somebody reacts", min=60, max=366 * 86400, example="15 min")
-    resolution: Duration = setting(help="until it is resolved", min=60, max=366 * 86400, example="4 h")
-
-    def faults(self) -> Faults:
-        if self.reaction > self.resolution:
-            return [("reaction", "is longer than the resolution time")]
-        return []
-
-
-DEFAULT_SLA = {
-    "1": SlaTimes(Duration(900), Duration(4 * 3600)),
-    "2": SlaTimes(Duration(900), Duration(4 * 3600)),
-    "3": SlaTimes(Duration(1800), Duration(8 * 3600)),
-    "4": SlaTimes(Duration(1800), Duration(8 * 3600)),
-    "5": SlaTimes(Duration(3600), Duration(24 * 3600)),
-    "6": SlaTimes(Duration(4 * 3600), Duration(40 * 3600)),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Escalation:
-    """When a ticket goes on to the next line by itself."""
-
-    at_reaction_breach: bool = setting(True, help="to the next line when the reaction time is breached")
-    at_resolution_pct: list[int] = setting(
-        [75, 100], help="to the next line at these percents of the resolution time", max=8
-    )
-    remind: Duration = setting(
-        Duration(4 * 3600),
-        help="with no further line, or while paused: look at the ticket again",
-        min=300,
-        max=7 * 86400,
-    )
-
-    def faults(self) -> Faults:
-        wrong = [pct for pct in self.at_resolution_pct if not 1 <= pct <= 1000]
-        found: Faults = [("at_resolution_pct", f"{pct} is out of bounds (1 to 1000)") for pct in wrong]
-        if sorted(set(self.at_resolution_pct)) != self.at_resolution_pct:
-            found.append(("at_resolution_pct", "must rise, each percent once"))
-        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +119,7 @@ class Channel:
         found: Faults = []
         if self.type == "mail":
             found.extend(
-                ("to", f"{address!r} is not a mail address") for address in self.to if not _is_mail(address)
+                ("to", f"{address!r} is not a mail address") for address in self.to if not is_mail(address)
             )
             if not self.to:
                 found.append(("to", "is missing: a mail channel needs addresses"))
@@ -251,7 +157,7 @@ class Window:
 
     def span_ms(self, zone: str) -> tuple[int, int]:
         """Start and end in epoch ms; times without an offset are the contract's local time."""
-        return _local_ms(self.from_, zone), _local_ms(self.to, zone)
+        return local_ms(self.from_, zone), local_ms(self.to, zone)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,6 +189,12 @@ class Contract:
     applications: list[str] = setting([], help="the client's sites, portals and programs", max=200)
     services: list[str] = setting([], help="bought services, such as stability", max=50)
     preventive: str = setting("note", help="a forecast becomes a", choices=("ticket", "note"))
+    rota: list[Rota] = setting(
+        [], help="who is on call for this contract; a line that stands here has no other rota", max=16
+    )
+    mirrors: list[str] = setting(
+        [], help="external desks that hold each ticket too, by their names in the settings", max=8
+    )
     channels: list[Channel] = setting([], help="who is told", max=32)
     windows: list[Window] = setting([], help="planned work", max=500)
     reopen_window: Duration = setting(
@@ -298,6 +210,15 @@ class Contract:
             found.append(
                 ("class2", "no host here is dedicated or vds with web_environment and exclusive_access")
             )
+        found.extend(
+            ("escalation", f"class {c}: the contract has no line {steps.first_line}")
+            for c, steps in self.escalation.by_class.items()
+            if (steps.first_line or 0) > self.lines
+        )
+        found.extend(
+            ("rota", f"the contract has no line {turn.line}") for turn in self.rota if turn.line > self.lines
+        )
+        found.extend(("mirrors", f"{m} stands twice") for m, n in Counter(self.mirrors).items() if n > 1)
         known = set(names)
         found.extend(("peers", f"host {h} is not in this contract") for h in self.peers if h not in known)
         for window in self.windows:
@@ -309,6 +230,19 @@ class Contract:
     def times(self, class_: int) -> SlaTimes:
         """Reaction and resolution times of a class."""
         return self.sla.get(str(class_)) or DEFAULT_SLA[str(class_)]
+
+    def holds_service(self, name: str) -> bool:
+        """Whether the client bought this service; people write names in any case."""
+        return name.casefold() in (service.casefold() for service in self.services)
+
+    def preventive_refusal(self, class_: int) -> Reason | None:
+        """Why preventive work of this class is not due; None where it is.
+
+        In the application (class 3) it is done under the service "stability" only.
+        """
+        if class_ != 3 or self.id == INTERNAL_CONTRACT or self.holds_service(STABILITY):
+            return None
+        return Reason("reason.intake.no_stability", {"contract": self.id})
 
     def host(self, host_id: str) -> HostTerms | None:
         """The host's terms, or None where it is not guarded here."""
@@ -344,88 +278,3 @@ class Contract:
             if start_ms <= at_ms < end_ms and (not window.hosts or host_id in window.hosts):
                 return window
         return None
-
-
-@dataclasses.dataclass(frozen=True)
-class Person:
-    """Somebody who may log in; passwords and tokens are set by command, never in a file."""
-
-    id: str = setting(help="log-in name", pattern=ID_PATTERN, example="olena")
-    role: str = setting(help="what they may do", choices=("client", "engineer", "lead", "admin"))
-    name: str = setting("", help="as others call them")
-    email: str = setting("", help="mail address")
-    profiles: list[str] = setting([], help="what they know best (linux, network, storage, ...)", max=32)
-    line: Optional[int] = setting(None, help="their support line", min=1, max=4)
-    language: str = setting("uk", help="language of pages and mail", choices=("uk", "en"))
-    contract: Optional[str] = setting(
-        None, help="a client's user sees this contract only", pattern=ID_PATTERN
-    )
-    disabled: bool = setting(False, help="may not log in any more")
-
-    def faults(self) -> Faults:
-        found: Faults = []
-        if self.role == "client" and not self.contract:
-            found.append(("contract", "is missing: a client's user belongs to a contract"))
-        if self.role != "client" and self.contract:
-            found.append(("contract", "is only for the role client"))
-        if self.email and not _is_mail(self.email):
-            found.append(("email", f"{self.email!r} is not a mail address"))
-        return found
-
-
-def _hours_faults(hours: list[str]) -> list[str]:
-    found: list[str] = []
-    spans: list[Span] = []
-    for text in hours:
-        try:
-            spans.append(parse_hours(text))
-        except ValueError as error:
-            found.append(str(error))
-    spans.sort()
-    if any(later[0] < earlier[1] for earlier, later in zip(spans, spans[1:], strict=False)):
-        found.append(f"{', '.join(hours)} overlap")
-    return found
-
-
-def _is_date(text: str) -> bool:
-    try:
-        dt.date.fromisoformat(text)
-    except ValueError:
-        return False
-    return len(text) == 10
-
-
-def _is_mail(text: str) -> bool:
-    name, at, domain = text.rpartition("@")
-    return bool(name and at and domain) and not any(c in text for c in " \r\n,;<>")
-
-
-def _local_ms(text: str, zone: str) -> int:
-    moment = dt.datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(zone))
-    return int(moment.timestamp() * 1000)
-
-
-@functools.cache
-def shape_of(kind: Any) -> Callable[[Any], Any]:
-    """A function that builds ``kind`` from plain values by its annotations; the document was validated before."""
-    origin = typing.get_origin(kind)
-    if origin is typing.Union:
-        inner = shape_of(next(a for a in typing.get_args(kind) if a is not type(None)))
-        return lambda raw: None if raw is None else inner(raw)
-    if origin is list:
-        item = shape_of(typing.get_args(kind)[0])
-        return lambda raw: [item(value) for value in raw]
-    if origin is dict:
-        item = shape_of(typing.get_args(kind)[1])
-        return lambda raw: {key: item(value) for key, value in raw.items()}
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        readers = {f.name.rstrip("_"): (f.name, shape_of(hints[f.name])) for f in dataclasses.fields(kind)}
-
-        def build(raw: Any) -> Any:
-            return kind(**{readers[k][0]: readers[k][1](v) for k, v in raw.items() if k in readers})
-
-        return build
-    return lambda raw: raw

@@ -169,6 +169,8 @@ class FileTicket(msgspec.Struct, rename={"class_": "class"}, forbid_unknown_fiel
     body: LongText = ""
     host: Name | None = None
     """The server that it is about, where there is one."""
+    preventive: bool = False
+    """Nothing is broken yet: work against what may come. In class 3 it needs the service "stability"."""
 
 
 class Filed(msgspec.Struct):

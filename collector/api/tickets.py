@@ -145,6 +145,7 @@ async def file_ticket(request: Request[Any, Any, Any], data: Annotated[FileTicke
             data.body,
             now_ms,
             host_id=data.host,
+            is_preventive=data.preventive,
         )
     )
     if isinstance(done, Refusal):

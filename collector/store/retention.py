@@ -39,6 +39,7 @@ from ticketing.tables import (
 KEPT = {
     "people": "one row a person; disabled, never deleted, since audit rows name them",
     "open_findings": "one row for what holds now; closing deletes it",
+    "rosters": "a small row for each change of rota or absences",
     "services": "one row a contracted service; follows the contracts",
     "vantages": "one row a host that looks for us; settings and contracts name them",
     "lease": "one row",

@@ -341,6 +341,15 @@ def test_what_the_platform_lacks_stays_until_it_is_said_anew(collector: Collecto
     assert collector.host().lacks == {"hw.smart": "no_device"}
 
 
+def test_what_an_agent_found_on_its_server_stays_until_it_is_said_anew(collector: Collector) -> None:
+    collector.send(report(1000, found={"os": "CentOS Stream 9"}))
+    collector.flush()
+    collector.send(report(2000))
+    collector.flush()
+    with collector.store.read() as conn:
+        assert conn.execute(select(hosts.c.found)).scalar_one() == {"os": "CentOS Stream 9"}
+
+
 def test_both_halves_of_a_cloned_server_are_recorded_and_neither_is_judged(collector: Collector) -> None:
     n = 0
     for step in range(6):

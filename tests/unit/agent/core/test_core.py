@@ -105,6 +105,16 @@ def test_lacks_are_sent_until_they_are_taken_and_again_when_they_change(host):
     assert report({}).lacks == {} and report({"a": "b"}).lacks == {"a": "b"}
 
 
+def test_what_was_found_on_the_server_is_sent_until_it_is_taken(host):
+    from agent.core import Status
+
+    status = Status(10.0, found={"os": "CentOS Stream 9"})
+    for _ in range(2):
+        assert host.core.report(host.now(), status).found == {"os": "CentOS Stream 9"}
+    host.core.replied(Reply(), host.now(), stream=host.spool.stream)
+    assert host.core.report(host.now(), status).found == {}
+
+
 def test_after_kill_an_open_finding_stays_open_and_closes_with_proof(host):
     for _ in range(3):
         host.sweep(full())

@@ -91,7 +91,7 @@ def test_what_is_no_report_is_malformed(intake: Intake, raw: bytes) -> None:
         {"interval_s": 0}, {"interval_s": -1}, {"interval_s": 1e9}, {"interval_s": "10"},
         {"goodbye": "see you"}, {"agent": "x" * 33}, {"agent": "0.1\n"},
         {"vitals": {f"v{n}": 1.0 for n in range(65)}}, {"vitals": {"load": "high"}}, {"vitals": []},
-        {"lacks": {"hw.smart": "x" * 401}}, {"spool_depth": -1}, {"spool_dropped": 2**40}, {"settings_fault": "x" * 2001},
+        {"lacks": {"hw.smart": "x" * 401}}, {"found": {"os": "x" * 401}}, {"found": {"os": 9}}, {"spool_depth": -1}, {"spool_dropped": 2**40}, {"settings_fault": "x" * 2001},
         {"findings": [finding(n) for n in range(1, MAX_FINDINGS + 2)]},
         {"findings": [finding(1), finding(3)]}, {"findings": [finding(2), finding(1)]}, {"findings": [finding(1), finding(1)]},
         {"findings": [finding(0)]}, {"findings": [finding(-1)]}, {"findings": [finding(2**60)]},
