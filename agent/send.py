@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import http.client
 
 MAX_REPLY_BYTES = 256 * 1024
+SEGMENT_BYTES = 1140
+"""Of TCP, both ways: with its headers 1,200 bytes at most, also over IPv6. A report is longer than a full packet, so that on a
+way that loses large packets a host would fall silent, when what is wrong with the way is just what it has to tell."""
 BACKOFF_FIRST_S = 1.0
 RETRY_AFTER_MAX_S = 300.0
 
@@ -185,21 +188,42 @@ def connected(settings: CollectorSettings, reply_timeout_s: float) -> http.clien
     if not is_tls and not is_loopback(host):
         raise ValueError("plain HTTP is for loopback only")
     timeout = settings.connect_timeout
-    if not is_tls:
-        connection = http.client.HTTPConnection(host, parts.port or 80, timeout=timeout)
-        connection.connect()
-    else:
-        secure = http.client.HTTPSConnection(
-            host, parts.port or 443, timeout=timeout, context=_tls_context(settings)
-        )
-        secure.connect()
-        if settings.pin:
-            _check_pin(secure, settings.pin)
-        connection = secure
-    assert connection.sock is not None
-    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.sock.settimeout(reply_timeout_s)
+    sock = _dialled(host, parts.port or (443 if is_tls else 80), timeout)
+    is_sound = False
+    try:
+        if is_tls:
+            sock = _tls_context(settings).wrap_socket(sock, server_hostname=host)
+            if settings.pin:
+                _check_pin(sock, settings.pin)
+        sock.settimeout(reply_timeout_s)
+        is_sound = True
+    finally:
+        if not is_sound:
+            sock.close()
+    # Of http.client only the talk is used: it may never dial by itself, past the pin and the small segments.
+    connection = http.client.HTTPConnection(host, parts.port)
+    connection.auto_open = 0
+    connection.sock = sock
     return connection
+
+
+def _dialled(host: str, port: int, timeout_s: float) -> socket.socket:
+    """A TCP connection in small segments, to the first of the host's addresses that answers; OSError where none does."""
+    last: Optional[OSError] = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+        sock = None
+        try:
+            sock = socket.socket(family, kind, protocol)
+            sock.settimeout(timeout_s)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.connect(address)
+            return sock
+        except OSError as error:
+            last = error
+            if sock is not None:
+                sock.close()
+    raise last or OSError(f"{host} has no address")
 
 
 def _tls_context(settings: CollectorSettings) -> Any:
@@ -216,16 +240,15 @@ def _tls_context(settings: CollectorSettings) -> Any:
     return context
 
 
-def _check_pin(connection: Any, pin: str) -> None:
+def _check_pin(sock: Any, pin: str) -> None:
     import hashlib
     import hmac
 
-    certificate = connection.sock.getpeercert(binary_form=True) or b""
+    certificate = sock.getpeercert(binary_form=True) or b""
     seen = hashlib.sha256(certificate).hexdigest()
     wanted = pin.lower()
     wanted = wanted.removeprefix("sha256:").replace(":", "")
     if not hmac.compare_digest(seen, wanted):
-        connection.close()
         raise ConnectionError(f"the collector's certificate is not the pinned one (it is sha256:{seen})")
 
 

@@ -89,9 +89,6 @@ def test_where_the_way_ends_is_known_from_two_places_when_silence_is_judged(net:
     assert held[("ext.last_hop", "")] == held[("ext.last_hop", "vant")] == "transit-before-alfa"
 
 
-@pytest.mark.xfail(
-    reason="silence is judged without its neighbours yet (tick/qualify: with_siblings)", strict=False
-)
 def test_an_address_that_the_provider_drops_is_no_broken_host(net: Internet) -> None:
     ticket = drop_at_the_border(net)
     assert ticket["root_cause"] == "net.nullroute"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import http.server
 import json
 import random
+import socket
 import threading
 from pathlib import Path
 
 import pytest
 
-from agent.send import Answered, Cadence, Failed, Link, Sender
+from agent.send import SEGMENT_BYTES, Answered, Cadence, Failed, Link, Sender
 from agent.settings import CollectorSettings
 
 
@@ -117,6 +119,24 @@ def test_a_report_is_posted_with_the_token_over_one_kept_connection(collector):
     assert [seen[:2] for seen in collector.seen] == [("Bearer secret", b"{}"), ("Bearer secret", b"[]")]
     assert collector.seen[0][2] == collector.seen[1][2]
     line.close()
+
+
+def test_reports_travel_in_small_segments_so_that_a_hole_for_large_packets_lets_them_through(collector):
+    line = link(collector)
+    assert isinstance(line.post(b"x" * 5_000, "s"), Answered)
+    assert line._connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= SEGMENT_BYTES
+    line.close()
+
+
+def test_a_connection_that_was_let_go_is_never_made_anew_past_the_pin(collector):
+    line = link(collector)
+    line.post(b"{}", "s")
+    line._connection.close()
+    with pytest.raises(http.client.NotConnected):
+        line._connection.request("GET", "/")
+    assert isinstance(line.post(b"{}", "s"), Answered), (
+        "the link itself dials again, with everything that belongs to it"
+    )
 
 
 def test_a_conflict_is_an_answer_that_says_what_is_wanted(collector):
