@@ -43,6 +43,8 @@ class Found(NamedTuple):
     subject: str
     value: Value
     severity: str
+    ago_s: Optional[float] = None
+    """Of an event: how long ago it happened last. None where what holds is the present."""
 
 
 class Look(NamedTuple):
@@ -67,7 +69,7 @@ def run(
     """Look, judge, print. 0 when the look was made, whatever it showed."""
     clock = clock or SystemClock()
     seen = look(make_samplers(settings, root), clock)
-    found, near = judge(rules, seen.history)
+    found, near = judge(rules, seen.history, clock.mono_ms())
     if as_json:
         print(json.dumps(as_document(seen, found, language), ensure_ascii=False, indent=2, sort_keys=True))
         return 0
@@ -122,8 +124,13 @@ def _sweep(sampler: Sampler, clock: Clock, failed: Dict[str, str], patience: _Pa
         return []
 
 
-def judge(rules: Sequence[Rule], history: History) -> Tuple[List[Found], List[Found]]:
-    """Rules that would open if it stayed so, worst first; and those between their clear and raise levels."""
+def judge(
+    rules: Sequence[Rule], history: History, now_ms: Optional[int] = None
+) -> Tuple[List[Found], List[Found]]:
+    """Rules that would open if it stayed so, worst first; and those between their clear and raise levels.
+
+    ``now_ms``, on the clock of the samples: then what the kernel's log tells of has its age.
+    """
     found: List[Found] = []
     near: List[Found] = []
     for rule in rules:
@@ -133,11 +140,19 @@ def judge(rules: Sequence[Rule], history: History) -> Tuple[List[Found], List[Fo
             value_of = _reader(rule, subject, history)
             value = value_of(rule.signal)
             if rule.raise_.holds(value_of) is True:
-                found.append(Found(rule, subject, value, _severity(rule, value_of)))
+                ago_s = _age_s(rule, subject, history, now_ms)
+                found.append(Found(rule, subject, value, _severity(rule, value_of), ago_s))
             elif _is_near(rule.raise_, rule.clear, value_of):
                 near.append(Found(rule, subject, value, rule.severity))
     found.sort(key=lambda f: -SEVERITY_RANK.get(f.severity, 1))
     return found, near
+
+
+def _age_s(rule: Rule, subject: str, history: History, now_ms: Optional[int]) -> Optional[float]:
+    sample = history.newest(rule.signal, subject)
+    if not rule.lasts_ms or now_ms is None or sample is None:
+        return None
+    return max(0, now_ms - sample.at_ms) / 1000
 
 
 def _reader(rule: Rule, subject: str, history: History) -> Callable[[str], Value]:
@@ -192,6 +207,7 @@ def as_document(seen: Look, found: Sequence[Found], language: str) -> Dict[str, 
             "unit": UNITS.get(f.rule.signal, ""),
             "after_s": f.rule.raise_.for_ms / 1000,
             "text": sentence(f, language),
+            **({} if f.ago_s is None else {"ago_s": round(f.ago_s, 1)}),
         }
         for f in found
     ]

@@ -43,6 +43,9 @@ _OWN = {
     "process": "check", "limits": "limits",
 }  # fmt: skip
 
+LATELY_S = 120.0
+"""An event that is older than this is told with its age, and nobody is blamed for it: what is wrong now may be another."""
+
 _OWN_RULES = {"oom_in_limit": "own_limit"}
 
 
@@ -69,18 +72,24 @@ def page(
     """The lines of the page; ``top`` are the largest processes as ``largest`` gives them."""
     paint = _Paint(colour)
     lines = [paint("1", headline(seen.history, language, root, clock)), ""]
+    earlier = [f for f in found if (f.ago_s or 0.0) > LATELY_S]
+    found = [f for f in found if f not in earlier]
     if found:
         lines.append(paint("1;31", say("once.wrong", language)))
         for f in found:
             seconds = say_number(f.rule.raise_.for_ms / 1000, language, 0)
             later = say("once.holds_for", language, seconds=seconds) if f.rule.raise_.for_ms else ""
             text = paint("31" if SEVERITY_RANK.get(f.severity, 1) >= 2 else "33", sentence(f, language))
+            later = later or ago(f, language)
             lines.append(f"  ! {text}" + (paint("2", f"  ({later})") if later else ""))
     else:
         lines.append(paint("32", say("once.nothing_wrong", language)))
     if found:
         culprit = blame(found, seen.history, language, top)
         lines += ["", paint("1", say("once.blame", language)), *_wrapped(culprit)]
+    if earlier:
+        lines += ["", paint("1;33", say("once.earlier", language))]
+        lines += [f"  - {sentence(f, language)}  ({ago(f, language)})" for f in earlier]
     if near:
         lines += ["", paint("1;33", say("once.near", language))]
         lines += [f"  ~ {sentence(f, language)}" for f in near]
@@ -124,6 +133,14 @@ def sentence(f: Found, language: str) -> str:
         rule=f.rule.name,
         signal=f.rule.signal,
     )
+
+
+def ago(f: Found, language: str) -> str:
+    """How long ago an event was; "" for what holds now."""
+    if f.ago_s is None:
+        return ""
+    unit, seconds = ("min", 60.0) if f.ago_s >= 90 else ("s", 1.0)
+    return say(f"once.ago_{unit}", language, n=round(f.ago_s / seconds))
 
 
 def show(value: Value, unit: str, language: str) -> str:

@@ -9,6 +9,9 @@ LANGUAGES = ("en", "uk")
 # fmt: off
 TEXTS: Dict[str, Tuple[str, str]] = {
     "once.wrong": ("WRONG NOW", "ЗАРАЗ НЕ ГАРАЗД"),
+    "once.earlier": ("A WHILE AGO", "ТРОХИ РАНІШЕ"),
+    "once.ago_s": ("{n} s ago", "{n} с тому"),
+    "once.ago_min": ("{n} min ago", "{n} хв тому"),
     "once.near": ("CLOSE TO A LIMIT", "БЛИЗЬКО ДО МЕЖІ"),
     "once.blame": ("WHOSE FAULT IT LOOKS LIKE", "НА ЧИЄМУ БОЦІ ПРИЧИНА"),
     "once.numbers": ("NUMBERS", "ПОКАЗНИКИ"),
@@ -80,6 +83,7 @@ TEXTS: Dict[str, Tuple[str, str]] = {
     "rule.fs_full": ("{subject} is {value} full", "{subject} заповнено на {value}"),
     "rule.inodes_gone": ("{subject} has used {value} of its inodes", "{subject} використала {value} інодів"),
     "rule.fs_read_only": ("{subject} has become read-only", "{subject} стала доступною лише для читання"),
+    "rule.fs_errors": ("{subject} answers every look with an error", "{subject} на кожне звертання відповідає помилкою"),
     "rule.fs_hung": ("{subject} does not answer", "{subject} не відповідає"),
     "rule.cpu_busy": ("programs keep the CPUs busy: {value}", "програми завантажили процесори: {value}"),
     "rule.cpu_jump": ("the processors were calm and are busy: {value}", "процесори були вільні, а тепер зайняті: {value}"),

@@ -1,4 +1,4 @@
-"""File systems: how full, how fast they fill, whether one turned read-only, whether one hangs.
+"""File systems: how full, how fast they fill, whether one turned read-only, answers with errors only, or hangs.
 
 statvfs on a dead NFS server or a dying disk never returns. So mounts are looked at in a thread; when it does not come
 back, that thread is left with the mount it hangs on, the mount is a finding (``fs.hung``), and a new thread looks at
@@ -8,6 +8,7 @@ the others. A mount that hangs is not touched again until the thread on it comes
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fnmatch
 import os
 import re
@@ -59,11 +60,19 @@ _NO_TMPFS = re.compile(
 )
 """A full /tmp, /run or /dev/shm breaks programs; the many small ones of sessions and containers are not ours."""
 
+SICK = frozenset((
+    "EIO", "ENOTCONN", "ESTALE", "EUCLEAN", "ENXIO", "ENODEV", "ETIMEDOUT", "ESHUTDOWN", "EHOSTDOWN", "EHOSTUNREACH",
+    "ECONNREFUSED", "ECONNABORTED", "ECONNRESET", "EREMOTEIO",
+))  # fmt: skip
+"""What no program can work on. Not among them: a mount that is gone meanwhile, or that the agent's account may not see."""
+
 Space = Tuple[int, int, int, int, int]
 """(block size, blocks, free for users, inodes, free inodes)."""
 
 
 def _statvfs(path: str) -> Space:
+    # A file system that shut itself down after errors (XFS, ext4) still counts its blocks; its root cannot be looked at.
+    Path(path).stat()
     found = os.statvfs(path)
     reserved = found.f_bfree - found.f_bavail
     # As df does: what only root may fill is neither used nor free.
@@ -76,6 +85,7 @@ class _Round:
     def __init__(self, points: List[str], statvfs: Callable[[str], Space], begun_ms: int) -> None:
         self.left = list(points)
         self.found: Dict[str, Optional[Space]] = {}
+        self.errors: Dict[str, str] = {}
         self.begun_ms = begun_ms
         self._statvfs = statvfs
         self.errand = Errand("statvfs", self._go)
@@ -85,15 +95,16 @@ class _Round:
             point = self.left[0]
             try:
                 self.found[point] = self._statvfs(point)
-            except OSError:
-                self.found[point] = None  # unmounted meanwhile, or not ours to see
+            except OSError as error:
+                self.errors[point] = errno.errorcode.get(error.errno or 0, "")
+                self.found[point] = None
             # The owner may have taken the rest away while we hung.
             if self.left:
                 self.left.pop(0)
 
 
 class Filesystems:
-    """Signals fs.used_pct, fs.inode_pct, fs.growth_gb_h, fs.ro, fs.hung: for each mount, and the worst as ""."""
+    """Signals fs.used_pct, fs.inode_pct, fs.growth_gb_h, fs.ro, fs.error, fs.hung: for each mount, and the worst as ""."""
 
     name = "filesystems"
     period_s = 10.0
@@ -110,6 +121,8 @@ class Filesystems:
         self._statvfs = statvfs
         self._wait_s = wait_s
         self._hung: Dict[str, _Round] = {}
+        self._errors: Dict[str, str] = {}
+        """Mount -> the error that the last look at it brought."""
         self._history: Dict[str, Deque[Tuple[int, int]]] = {}
         self._was_writable: Set[str] = set()
         self._mounts_text = ""
@@ -129,6 +142,7 @@ class Filesystems:
         mounts = self._watched()
         found = self._look([mount.point for mount in mounts], mono_ms)
         self._add_hung(batch, mounts, mono_ms)
+        self._add_errors(batch, mounts, found)
         self._add_read_only(batch, mounts)
         self._add_space(batch, mounts, found, mono_ms)
         return batch.samples
@@ -148,6 +162,7 @@ class Filesystems:
         for point, stuck in list(self._hung.items()):
             if stuck.errand.is_done:
                 del self._hung[point]
+        self._errors.clear()
         left = [point for point in points if point not in self._hung]
         found: Dict[str, Optional[Space]] = {}
         while left:
@@ -156,6 +171,7 @@ class Filesystems:
             by_path = {self._path(point): point for point in left}
             rest, round_.left = list(round_.left), []
             found.update((by_path[path], space) for path, space in list(round_.found.items()))
+            self._errors.update((by_path[path], word) for path, word in list(round_.errors.items()))
             if is_done:
                 round_.errand.answer()
                 break
@@ -179,6 +195,15 @@ class Filesystems:
                 batch.add("fs.hung_s", seconds, mount.point)
             worst = max(worst, seconds)
         batch.add("fs.hung", worst * 1000 >= HUNG_AFTER_MS)
+
+    def _add_errors(self, batch: Batch, mounts: List[Mount], found: Dict[str, Optional[Space]]) -> None:
+        worst = "ok"
+        for mount in mounts:
+            word = self._errors.get(mount.point, "ok")
+            if mount.point in found and (word == "ok" or word in SICK):
+                batch.add("fs.error", word, mount.point)
+                worst = word if word != "ok" else worst
+        batch.add("fs.error", worst)
 
     def _add_read_only(self, batch: Batch, mounts: List[Mount]) -> None:
         """A mount that we saw writable, and is not now. One that was never writable is so by intent."""

@@ -169,6 +169,7 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     ("fs.growth_gb_h", "GiB/h", "growth over the last ten minutes; host: the fastest", "rate", 0.05, _FS),
     ("fs.ro", "bool", "a writable mount has become read-only", "flag", False, _FS),
     ("fs.hung", "bool", "a look at the mount has not come back for 5 s or more", "flag", False, _FS),
+    ("fs.error", "ok|EIO|ENOTCONN|ESTALE|...", "what a look at the mount fails with, at once", "word", "ok", _FS),
     ("fs.hung_s", "s", "for so long a look at the mount has not come back", "gauge", 0, _FS),
     # Network.
     ("net.link", "up|down", "carrier; host: of the interface with the default route", "word", "up", _NET),
@@ -345,6 +346,7 @@ _METRICS: Dict[str, Metric] = {
     "fs.growth_gb_h": _num("filesystem_growth_bytes_per_second", 1024.0 ** 3 / 3600, "mountpoint"),
     "fs.ro": _num("filesystem_turned_readonly", label="mountpoint"),
     "fs.hung": _num("filesystem_hung", label="mountpoint"),
+    "fs.error": _word("filesystem_error_info", "mountpoint"),
     "fs.hung_s": _num("filesystem_hung_seconds", label="mountpoint"),
     "net.link": _word("network_link_state", "interface"),
     "net.flaps": _num("network_link_changes_recent", label="interface"),

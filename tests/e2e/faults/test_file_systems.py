@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -38,11 +40,16 @@ class Sick:
             file.truncate(megabytes << 20)
         self._mood = stage.folder / "mood"
         self.turn("well")
-        stage.beside(
+        self._program = stage.beside(
             sys.executable, "-m", "tests.e2e.faults.sick_files",
             str(self.mount), str(self.backing), str(self._mood),
         )  # fmt: skip
         wait_for("the FUSE file system is there", 20, lambda: "image" in stage.run("ls", str(self.mount)))
+
+    def kill(self) -> None:
+        """Its program dies; the mount stays."""
+        os.killpg(self._program.pid, signal.SIGKILL)
+        self._program.wait(20)
 
     def turn(self, mood: str) -> None:
         """``well``, ``errors`` or ``mute``."""
@@ -83,6 +90,24 @@ def test_a_mute_mount_is_a_finding_and_costs_the_agent_one_thread(stage: Scene, 
     sick.turn("well")
     stage.closed("fs_hung", str(sick.mount))
     assert agent.poll() is None
+
+
+def test_a_mount_that_answers_with_errors_is_a_finding_with_the_error(stage: Scene, sick: Sick) -> None:
+    stage.start()
+    stage.until(lambda: len(stage.reports) >= 3)
+    assert stage.changes_of("fs_errors", str(sick.mount)) == []
+    sick.turn("errors")
+    assert stage.opened("fs_errors", str(sick.mount))["facts"]["fs.error"]["now"] == "EIO"
+    sick.turn("well")
+    stage.closed("fs_errors", str(sick.mount))
+    assert stage.changes_of("fs_hung", str(sick.mount)) == []
+
+
+def test_a_mount_whose_program_was_killed_is_a_finding_with_the_error(stage: Scene, sick: Sick) -> None:
+    stage.start()
+    stage.until(lambda: len(stage.reports) >= 3)
+    sick.kill()
+    assert stage.opened("fs_errors", str(sick.mount))["facts"]["fs.error"]["now"] == "ENOTCONN"
 
 
 def test_a_disk_that_returns_errors_turns_its_file_system_read_only(stage: Scene, sick: Sick) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, List
@@ -78,6 +79,46 @@ def test_newer_kernels_say_by_another_word_that_an_error_ended_all_writing(
     samples = Filesystems(root, statvfs=lambda path: (4096, 10, 5, 0, 0)).sweep(0)
     assert values(samples, "/srv/my shop")["fs.ro"] is True, "though the agent came after the error"
     assert values(samples, "/boot")["fs.ro"] is False
+
+
+@pytest.mark.parametrize("word", ["EIO", "ENOTCONN", "ESTALE"])
+def test_a_mount_that_fails_at_once_is_a_signal_of_its_own_and_the_others_are_seen(
+    lay: Lay, text: Text, word: str
+) -> None:
+    root = lay({"proc/self/mountinfo": text("el9/mountinfo")})
+    is_sick = True
+
+    def statvfs(path: str) -> Space:
+        if is_sick and path.endswith("backup"):
+            raise OSError(getattr(errno, word), "no good")
+        return 4096, 10, 5, 0, 0
+
+    found = Filesystems(root, statvfs=statvfs)
+    samples = found.sweep(0)
+    assert values(samples, "/mnt/backup")["fs.error"] == word
+    assert values(samples, "/mnt/backup")["fs.hung"] is False
+    assert values(samples)["fs.error"] == word
+    assert values(samples, "/srv/my shop")["fs.error"] == "ok"
+    assert values(samples, "/srv/my shop")["fs.used_pct"] == 50.0
+    is_sick = False
+    samples = found.sweep(10_000)
+    assert (values(samples, "/mnt/backup")["fs.error"], values(samples)["fs.error"]) == ("ok", "ok")
+
+
+@pytest.mark.parametrize("word", ["ENOENT", "EACCES", "EPERM"])
+def test_a_mount_that_is_gone_or_not_ours_to_see_is_no_fault_and_no_health(
+    lay: Lay, text: Text, word: str
+) -> None:
+    root = lay({"proc/self/mountinfo": text("el9/mountinfo")})
+
+    def statvfs(path: str) -> Space:
+        if path.endswith("backup"):
+            raise OSError(getattr(errno, word), "not for you")
+        return 4096, 10, 5, 0, 0
+
+    samples = Filesystems(root, statvfs=statvfs).sweep(0)
+    assert "fs.error" not in values(samples, "/mnt/backup")
+    assert values(samples)["fs.error"] == "ok"
 
 
 def test_a_mount_that_never_answers_is_a_signal_and_costs_one_thread(lay: Lay, text: Text) -> None:

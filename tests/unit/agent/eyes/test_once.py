@@ -222,3 +222,27 @@ def test_ten_samplers_that_hang_do_not_hold_the_look_ten_times_as_long() -> None
         release.set()
     assert len(seen.failed) == 10
     assert perf_seconds() - begun < 1.0 + 10 * LAST_WAIT_S + 2.0
+
+
+def test_what_happened_a_while_ago_has_its_age_and_is_blamed_for_nothing() -> None:
+    clock = FixedClock()
+    killed = "Memory cgroup out of memory: Killed process 27890 (python)"
+
+    def told(ago_s: int) -> tuple[list[str], dict[str, Any]]:
+        history = History()
+        at_ms = clock.mono_ms() - ago_s * 1000
+        history.record(
+            [Sample("kmsg", "oom_cgroup", killed, at_ms), Sample("load.per_cpu", "", 0.1, clock.mono_ms())]
+        )
+        found, near = judge(RULES, history, clock.mono_ms())
+        seen = Look(history, {}, {})
+        (row,) = as_document(seen, found, "en")["findings"]
+        return page(seen, found, near, "en", False, Path("/"), clock), row
+
+    lines, row = told(13 * 60)
+    text = "\n".join(lines)
+    assert "Nothing is wrong" in text and "WHOSE FAULT" not in text
+    assert "A WHILE AGO" in text and "(13 min ago)" in text and row["ago_s"] == 780.0
+    lines, row = told(40)
+    text = "\n".join(lines)
+    assert "WRONG NOW" in text and "(40 s ago)" in text and "WHOSE FAULT" in text and row["ago_s"] == 40.0
