@@ -144,6 +144,7 @@ TEXTS: Dict[str, Tuple[str, str]] = {
     "rule.large_packets_lost": ("large packets get lost, small ones do not", "великі пакети губляться, малі проходять"),
     "rule.fs_filling": ("{subject} is filling up: {value} used", "{subject} заповнюється: зайнято {value}"),
     "rule.clock_stepped": ("the clock was moved by {value}", "годинник переведено на {value}"),
+    "rule.bond_leg_lost": ("the kernel says that a bond lost a leg: {value}", "ядро повідомляє, що бонд втратив один з лінків: {value}"),
     "rule.link_lost": ("the kernel says that a link went down: {value}", "ядро повідомляє про втрату лінку: {value}"),
     "rule.link_flaps": ("{subject}: the link changed {value} times in 10 min", "{subject}: лінк змінювався разів за 10 хв: {value}"),
     "rule.link_errors": ("{subject} receives damaged frames: {value}", "{subject} отримує пошкоджені кадри: {value}"),

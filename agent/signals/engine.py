@@ -147,8 +147,15 @@ class RuleEngine:
                 del self._newest[key]
         for name, subject in list(self._counted):
             rule = self._rules.get(name)
-            if rule is None or (rule.signal, subject) not in self._newest:
+            if rule is None or not self._is_there(rule.signal, subject):
                 del self._counted[name, subject]
+
+    def _is_there(self, signal: str, subject: str) -> bool:
+        """Whether a sample speaks of the part: one of its own, or a map (a drive's counters) that has it as a key."""
+        if (signal, subject) in self._newest:
+            return True
+        maps = (sample.value for (name, _), sample in self._newest.items() if name == signal)
+        return any(isinstance(value, dict) and subject in value for value in maps)
 
     def hole(self) -> None:
         """We did not run for a while: every window starts again, open findings stay open."""

@@ -235,8 +235,12 @@ ROWS: Tuple[Row, ...] = (
     Row("nic_hang", "network", FAULT, "1",
         r"^(?:\S+ [\da-f:.]+ )?(?P<dev>[\w.]+): (?:\w+: )?(?:Detected (?:Hardware Unit|Tx Unit) Hang|Reset adapter|PCIe link lost|firmware (?:hang|error)|adapter reset)",
         "e1000e 0000:00:19.0 eth0: Detected Hardware Unit Hang:"),
+    # Both words: the rule opens at the one and closes at the other.
+    Row("bond_leg", "network", FAULT, "1",
+        r"^(?:bonding: )?[\w.-]+: (?:\(slave (?P<dev>\S+)\): )?link status definitely (?:down|up)(?: for interface (?P<dev2>[\w.]+))?",
+        "bond0: (slave eno2): link status definitely down, disabling slave"),
     Row("link_down", "network", NOTE, "1",
-        r"^(?:\S+ [\da-f:.]+ )?(?P<dev>[\w.@-]+)(?:: [\w. ]{1,40})?:? (?:[\w.]{1,20} )?(?:NIC )?[Ll]ink (?:is )?(?:[Dd]own|not ready)|^(?:\w+: )?(?:bond\S*: )?\(?(?:slave \S+: )?link status definitely down for interface (?P<dev2>[\w.]+)",
+        r"^(?:\S+ [\da-f:.]+ )?(?P<dev>[\w.@-]+)(?:: [\w. ]{1,40})?:? (?:[\w.]{1,20} )?(?:NIC )?[Ll]ink (?:is )?(?:[Dd]own|not ready)",
         "igb 0000:03:00.0 eth0: igb: eth0 NIC Link is Down"),
     Row("over_mtu", "network", FAULT, "2", r"^(?P<dev>\S+): dropped over-mtu packet: (?P<size>\d+) > (?P<mtu>\d+)",
         "tap0e778df8-ca: dropped over-mtu packet: 8950 > 1450"),

@@ -82,8 +82,15 @@ class HostView:
     """Symptom families that have a finding open there."""
 
     def place(self, kind: str) -> str:
-        """The group of that kind it belongs to, or "" when unknown; ``site`` may be written ``dc``."""
-        value = self.topology.get(kind) or (self.topology.get("dc") if kind == "site" else None)
+        """The group of that kind it belongs to, or "" when unknown; ``site`` may be written ``dc``.
+
+        On bare metal what is called a node is the rack that the machine stands in.
+        """
+        value = self.topology.get(kind)
+        if kind == "site":
+            value = value or self.topology.get("dc")
+        elif kind in ("node", "rack") and self.topology.get("virt") == "none":
+            value = None if kind == "node" else value or self.topology.get("node")
         return str(value or "")
 
     @property

@@ -56,6 +56,11 @@ LOAD = Policy()
 UNUSUAL = dataclasses.replace(LOAD, hold_ms=0, hold_young_ms=0)
 """A level that this server never had: its novelty is the evidence, it need not last."""
 
+SETTLING = Policy(5 * MINUTE_MS, 5 * MINUTE_MS, 0, 0)
+"""What may be whole again in a moment and hurts nobody meanwhile (signals.md 3.6 H11); told each time it is not."""
+SETTLES = frozenset({"bond_leg_lost"})
+"""Rules about a way that is lost beside another."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Course:
@@ -87,6 +92,8 @@ class Damped:
 
 def patience(held: Sequence[Held]) -> Policy | None:
     """The policy for what holds of one problem; None where it is not load, and goes its way at once."""
+    if held and all(each.rule in SETTLES for each in held):
+        return SETTLING
     if not held or any(not is_load(each) for each in held):
         return None
     return UNUSUAL if any(NOVELTY in each.facts for each in held) else LOAD

@@ -33,6 +33,13 @@ def _link_line(case: Case) -> Params | None:
     )
 
 
+def _bond_leg(case: Case) -> Params | None:
+    """The kernel has put a leg of a bond out of use, on a machine of its own, and nobody here ordered it."""
+    lost = next((held for held in case.held() if held.rule == "bond_leg_lost"), None)
+    line = str(lost.facts["kmsg"].now) if lost is not None and "kmsg" in lost.facts else ""
+    return holds(lost is not None and case.host.is_bare_metal and not case.ops, line=line[:160])
+
+
 def _dark_outside(case: Case) -> Params | None:
     """While the host itself ran, nobody outside could reach it, or traces ended inside its provider's network."""
     dead = [s.vantage or "collector" for s in case.happened("ext.icmp", 60_000, 120_000) if s.value == "dead"]
@@ -201,6 +208,16 @@ NETWORK_ROWS: Sequence[Row] = (
         "hardware",
         "signals.md 4 link_down",
         _link_line,
+    ),
+    row(
+        "net.bond_leg",
+        "hardware",
+        "hw.nic",
+        STRONG,
+        "hardware",
+        "signals.md 3.6 H11",
+        _bond_leg,
+        says="net.kernel_says",
     ),
     row("net.crc", "network hardware", "hw.nic", STRONG, "hardware", "signals.md 3.6 H10", _crc),
     row(

@@ -141,6 +141,19 @@ def _is_swallowed_too(case: Case, held: Held | None) -> bool:
     return any(word in ("timeout", "dead", "unreachable") for word in words)
 
 
+def _settled_words(case: Case, signal: str) -> dict[str, str]:
+    """Vantage -> its word on the signal; nothing while one of them has just changed: we shall see the same in a moment."""
+    words: dict[str, Seen] = {}
+    for seen in case.seen:
+        known = words.get(seen.vantage)
+        is_mine = seen.signal == signal and seen.host_id == case.host.id and seen.vantage
+        if is_mine and (known is None or known.value != seen.value):
+            words[seen.vantage] = seen
+    if any(_is_fresh_word(case, seen) for seen in words.values()):
+        return {}
+    return {vantage: str(seen.value) for vantage, seen in words.items()}
+
+
 def _is_fresh_word(case: Case, seen: Seen) -> bool:
     """A word that changed a moment ago, after our own probe began to fail."""
     return seen.at_ms > case.subject.at_ms and case.now_ms - seen.at_ms < FRESH_WORD_MS
@@ -151,14 +164,7 @@ def _alive_elsewhere(case: Case) -> Params | None:
     signal = "ext.tcp22" if _is_ssh(case.subject) else "ext.svc"
     if _state(case, case.subject) in ("refused", "banner_timeout") or case.host.life == "alive":
         return None  # The host's own kernel answered, or its agent reaches us: the way is clear.
-    settled = [
-        s
-        for s in case.seen
-        if s.signal == signal and s.host_id == case.host.id and s.vantage and not _is_fresh_word(case, s)
-    ]
-    words = {s.vantage: s.value for s in settled}
-    if words != {v: w for v, w in case.seen_now(signal).items() if v}:
-        return None  # It comes back, or goes, just now: we shall see the same in a moment.
+    words = _settled_words(case, signal)
     is_served = bool(words) and all(word in ("ok", "slow") for word in words.values())
     outside = any(h.family == "service" and h.is_outside and h.rule != "vantage.service" for h in case.held())
     inside = any(h.family in ("service", "unit", "process") and not h.is_outside for h in case.held())

@@ -23,6 +23,8 @@ _PARTS = {
     "hardware": "device",
 }
 
+_COUNTER = re.compile(r"(?:^|:)(?:5|187|188|196|197|198|199)$")
+
 KERNEL_CAUSES = frozenset(row.id for row in kernel_lines.ROWS) | {"segv_storm"}
 
 JOIN_WITHIN_MS = 10 * 60_000
@@ -60,8 +62,19 @@ ANY_REASON = frozenset({"", "unknown", "os.service_failed"})
 STARVES_FOR_MS = 30 * 60_000
 """Want of memory, disk or names may take so long to bring a program down."""
 
+KERNEL_LIMIT = "limits_reached"
+"""The rule that hears the kernel say that one of its limits is reached."""
+
 SOON_MS = 60_000
 """Clocks and samples differ: a cause that shows this little after its consequence still came before it."""
+
+NEXT_STAGE = {
+    "net.nullroute": frozenset(
+        {"os.syn_flood", "os.conntrack", "os.softirq", "os.port_exhaustion", "os.cpu_demand"}
+    )
+}
+"""Cause -> causes that it follows and ends: a flood is ours to bear while the path holds, and the provider's once it withdraws
+the address (signals.md 3.8 N3)."""
 
 TIME_UNIT = re.compile(r"chrony|ntpd?\b|timesyncd|openntpd")
 
@@ -111,6 +124,9 @@ def subject_of(host_id: str, family: str, subject: str, rule: str = "") -> str:
 def part_of(family: str, subject: str) -> str:
     """The part of the host that a finding's subject names, or "" for the host itself."""
     kind = _PARTS.get(family)
+    if kind == "device":
+        # What a drive counts is the drive's: sda:197 is sda, and a counter without a drive's name the host's only one.
+        subject = _COUNTER.sub("", subject)
     # What the kernel says names a cause where others name a part; the whole host has said it.
     return f"{kind}:{subject}" if kind and subject and subject not in KERNEL_CAUSES else ""
 
@@ -150,12 +166,16 @@ def may_join(problem: OpenProblem, found: OpenProblem, *, is_full: bool = False)
         return Reason("reason.join.same_cause", {"cause": found.root_cause})
     if _is_renewal(problem, found):
         return Reason("reason.join.consequence", {"family": problem.family})
+    if SERVICE_FAMILIES.issuperset((problem.family, found.family)) and problem.stems & found.stems:
+        return _same_service(problem, found)
     if not _is_in_time(problem, found, is_full):
         return None
     if found.family in consequences_of(problem) and _fits(problem, found):
         return Reason("reason.join.consequence", {"family": problem.family})
     if problem.family in SERVICE_FAMILIES and found.family in SERVICE_FAMILIES:
         return _same_service(problem, found)
+    if _is_kernels_word(problem, found):
+        return Reason("reason.join.same_cause", {"cause": found.root_cause})
     return None
 
 
@@ -165,6 +185,11 @@ def consequences_of(problem: OpenProblem) -> frozenset[str]:
     if known is None or problem.family == "silence":
         return CONSEQUENCES.get(problem.family, frozenset())
     return known
+
+
+def is_next_stage(cause: str, after: str) -> bool:
+    """Whether the one cause is what the other has come to: then who must act is another, however sure we were before."""
+    return after in NEXT_STAGE.get(cause, frozenset())
 
 
 def may_explain(found: OpenProblem, problem: OpenProblem) -> Reason | None:
@@ -184,6 +209,12 @@ def _is_same_cause(problem: OpenProblem, found: OpenProblem) -> bool:
         return False
     is_way = problem.is_outside and found.is_outside and found.root_cause not in PARTED_CAUSES
     return is_way or problem.family not in PARTED or found.family not in PARTED
+
+
+def _is_kernels_word(problem: OpenProblem, found: OpenProblem) -> bool:
+    """A limit that counters show running out, and the kernel's line that one is reached, whichever came first."""
+    said = [each.subject.endswith(f"limit:{KERNEL_LIMIT}") for each in (problem, found)]
+    return problem.family == found.family == "limits" and any(said)
 
 
 def _is_renewal(problem: OpenProblem, found: OpenProblem) -> bool:

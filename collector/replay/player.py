@@ -380,7 +380,8 @@ class _Player:
             kind=f"{row['family']}.{row['root_cause']}",
             scope=row["scope"],
             affected=tuple(sorted(row["affected"])),
-            opened_at_s=self._t_s(row["created_at_ms"]),
+            # What stands at its start is seen in the lead already; the scenario's own time begins at 0.
+            opened_at_s=max(0.0, self._t_s(row["created_at_ms"])),
             root_cause=row["root_cause"],
             severity=row["severity"],
             state=row["state"],

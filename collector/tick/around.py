@@ -110,15 +110,17 @@ def told_around(
 
 
 def write_words(tx: Connection, moved: Iterable[tuple[str, str]], now_ms: int) -> None:
-    """``ext.svc`` for these (host, vantage): the worst word over the host's services.
+    """``ext.svc`` for these (host, vantage): the worst word over the host's services; what SSH says is ``ext.tcp22``.
 
     Only where a word moved: what a vantage saw before it was lost still stands in the rule's state, and says nothing.
     """
     wanted = set(moved)
     for part in chunks(sorted({host_id for host_id, _ in wanted})):
         words: dict[tuple[str, str], set[str]] = {}
-        rows = select(services.c.host_id, services.c.rule_state).where(services.c.host_id.in_(part))
-        for row in tx.execute(rows):
+        rows = select(services.c.host_id, services.c.rule_state, services.c.check)
+        for row in tx.execute(rows.where(services.c.host_id.in_(part))):
+            if ((row.check or {}).get("check") or {}).get("type") == "ssh":
+                continue
             for vantage, word in ((row.rule_state or {}).get("words") or {}).items():
                 words.setdefault((row.host_id, vantage), set()).add(word)
         for (host_id, vantage), said in sorted(words.items()):

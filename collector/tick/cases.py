@@ -152,7 +152,7 @@ def _siblings(tx: Connection, views: Sequence[HostView], is_wide: bool) -> tuple
         return ()
     shared = []
     for kind in _NEAR:
-        names = sorted({v.place(kind) for v in views} - {"", "local"})[:100]
+        names = sorted({v.topology.get(kind, "") for v in views} - {"", "local"})[:100]
         if names:
             shared.append(hosts.c.topology[kind].as_string().in_(names))
     wanted = select(*_VIEW).where(

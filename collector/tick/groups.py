@@ -72,7 +72,7 @@ class Groups:
         found: list[tuple[Problem, Verdict, Case]] = []
 
         def look() -> None:
-            case = self.judge.case(problem.members(self.judge.open_set))
+            case = self.judge.case(problem.members(self.judge.open_set), problem.brief)
             verdict = qualify(case, self.judge.ctx.without_rows)
             if verdict.class_ == 1 and self.judge.quiet(problem, case, verdict) is None:
                 found.append((problem, verdict, case))

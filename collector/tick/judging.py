@@ -173,15 +173,15 @@ class Judge:
     def _judge(self, problem: Problem) -> Placed:
         members = problem.members(self.open_set)
         known = next((m.ticket_id for m in members if m.ticket_id is not None), None)
-        case = self.case(members)
+        case = self.case(members, problem.brief)
         verdict = qualify(case, self.ctx.without_rows)
         return self.quiet(problem, case, verdict) or self.desk.place(verdict, case, known)
 
-    def case(self, members: Sequence[OpenRow]) -> Case:
-        """The case of one host's problem: what holds of it, and beside it."""
+    def case(self, members: Sequence[OpenRow], brief: Sequence[OpenRow] = ()) -> Case:
+        """The case of one host's problem: what holds of it, what of it came late and over (``brief``), and what is beside it."""
         subject = members[0].held()
         mine = {m.key for m in members}
-        beside = [m.held() for m in members[1:]]
+        beside = [m.held() for m in (*members[1:], *brief)]
         beside += [o.held() for o in self.open_set[subject.host_id].values() if o.key not in mine]
         case = self.scene.case(self.now_ms, subject, beside)
         return dataclasses.replace(case, seen=(*case.seen, *self.hours.seen(subject)))

@@ -56,6 +56,12 @@ class Problem:
     rows: list[Row] = dataclasses.field(default_factory=list)
     ended: list[OpenRow] = dataclasses.field(default_factory=list)
     """What closed in this tick."""
+
+    @property
+    def brief(self) -> list[OpenRow]:
+        """What was told late, already over: it came and went in one delivery, and argues with what holds."""
+        return [opened for opened in self.ended if not opened.is_stored]
+
     is_asked_again: bool = False
     """Nothing new came of it; it waited for an instant that is now."""
 

@@ -15,9 +15,11 @@ from sqlalchemy import Connection, insert, select
 from collector.qualify.case import Case, Held, as_number
 from collector.qualify.recorded import scenario_of
 from collector.qualify.subjects import (
+    JOIN_WITHIN_MS,
     NO_CAUSE_OF_SILENCE,
     SERVICE_FAMILIES,
     OpenProblem,
+    is_next_stage,
     may_explain,
     may_join,
     stem,
@@ -60,6 +62,8 @@ class Desk:
     now_ms: int
     problems: dict[str, list[OpenProblem]] = dataclasses.field(default_factory=dict)
     rows: dict[int, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    holding: set[tuple[int, str, str]] = dataclasses.field(default_factory=set)
+    """(ticket, host, family) of what still holds."""
     plotted: int = 0
     """Hosts whose vitals were read for a plot."""
 
@@ -90,10 +94,11 @@ class Desk:
         self.problems.setdefault(problem.host_id, []).append(problem)
 
     def note_joined(self, host_id: str, ticket_id: int, held: Held) -> None:
-        """A finding that belongs to a ticket of another family: what follows from it belongs there as well."""
+        """A finding that belongs to a ticket: what follows from it belongs there as well, counted from its own beginning."""
         row = self.rows.get(ticket_id)
-        if row is None or row["family"] == held.family or row["origin"] != "machine":
+        if row is None or row["origin"] != "machine":
             return
+        self.holding.add((ticket_id, host_id, held.family))
         word = held.facts.get("silence.outcome")
         self._note(
             OpenProblem(
@@ -198,6 +203,7 @@ class Desk:
         knows_more = _RANK[verdict.confidence] > _RANK[Confidence(row["confidence"])]
         is_cause = is_cause and verdict.confidence is not Confidence.LOW
         is_first_guess = row["root_cause"] == "unknown" and verdict.root_cause != "unknown"
+        is_first_guess = is_first_guess or is_next_stage(verdict.root_cause, row["root_cause"])
         if not ((is_open_question and knows_more) or is_cause or is_first_guess):
             return
         taken = dataclasses.replace(
@@ -219,6 +225,7 @@ class Desk:
         is_own = row["problem"] == verdict.problem
         differs = (row["class"], row["root_cause"]) != (verdict.class_, verdict.root_cause)
         knows_more = _RANK[verdict.confidence] >= _RANK[Confidence(row["confidence"])]
+        knows_more = knows_more or is_next_stage(verdict.root_cause, row["root_cause"])
         if is_own and differs and knows_more and verdict.class_ != 0 and row["scope"].startswith("host:"):
             done = intake.requalify(self.tx, self.book, ticket_id, verdict, self.now_ms)
             self._refresh(ticket_id)
@@ -297,13 +304,19 @@ class Desk:
                 for host_id in verdict.affected
                 for problem in self.problems.get(host_id, ())
                 if (
-                    problem.family == verdict.family
+                    self._is_of_now(verdict, problem)
                     or problem.root_cause == verdict.root_cause
                     or self._is_why_silent(verdict, problem)
                 )
                 and self.rows[problem.ticket_id]["contract_id"] == contract_id
             }
         )
+
+    def _is_of_now(self, verdict: Verdict, problem: OpenProblem) -> bool:
+        """The same trouble, that still holds or began just before: what was over a while ago had a cause of its own."""
+        holds = (problem.ticket_id, problem.host_id, problem.family) in self.holding
+        is_near = verdict.began_at_ms - problem.began_at_ms <= JOIN_WITHIN_MS
+        return problem.family == verdict.family and (holds or is_near)
 
     def _is_why_silent(self, verdict: Verdict, problem: OpenProblem) -> bool:
         """The layer below did what the silence of these very hosts was: a pause that ended, a node that is back."""

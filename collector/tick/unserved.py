@@ -1,12 +1,15 @@
 """What another vantage cannot reach on a host that reports becomes a finding: its clients may be as badly off.
 
 Our own probe of the same service goes by its own rule (``outside``); a vantage's word is heard only when it has stood for a
-while, and only about hosts that we hear. Of silent hosts the silence itself is judged. Stream ``collector:unserved``.
+while, and only about hosts that we hear. Of silent hosts the silence itself is judged. A vantage must prove itself as we
+must: one that lost hosts of unrelated providers at once lost its own way, and is heard again when it reaches them.
+Stream ``collector:unserved``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from sqlalchemy import Connection, select
 
@@ -20,6 +23,9 @@ SUBJECTS = {"ext.svc": "service", "ext.tcp22": "ssh"}
 BAD = frozenset({"dead", "refused", "timeout", "banner_timeout", "kex_timeout"})
 HOLD_MS = 60_000
 LOOK_BACK_MS = 3_600_000
+TOGETHER_MS = 60_000
+UNRELATED = 2
+"""So many providers lost at once are a reason to doubt the vantage."""
 
 
 @dataclasses.dataclass
@@ -99,10 +105,11 @@ def _opened(
     report: TickReport,
 ) -> list[OwnFinding]:
     heard = _heard(tx, sorted({host_id for host_id, _, _ in bad}))
+    doubted = _doubted(bad, _providers(tx, sorted(heard)))
     found: dict[tuple[str, str], OwnFinding] = {}
     for (host_id, signal, vantage), word in sorted(bad.items()):
         since, subject = word.bad_since_ms or now_ms, SUBJECTS[signal]
-        if (host_id, subject) in held or (host_id, subject) in found:
+        if (host_id, subject) in held or (host_id, subject) in found or (vantage, host_id) in doubted:
             continue
         if now_ms - since < HOLD_MS:
             report.wake_at(since + HOLD_MS)
@@ -120,6 +127,30 @@ def _opened(
             host_id, "opened", RULE, subject, "service", since, "high", facts=facts, notes=notes
         )
     return list(found.values())
+
+
+def _doubted(bad: Mapping[tuple[str, str, str], _Word], providers: Mapping[str, str]) -> set[tuple[str, str]]:
+    """(vantage, host) that the vantage lost together with hosts of other providers, all of which report to us."""
+    lost: dict[str, list[tuple[int, str]]] = {}
+    for (host_id, _, vantage), word in bad.items():
+        if host_id in providers:
+            lost.setdefault(vantage, []).append((word.bad_since_ms or 0, host_id))
+    found = set()
+    for vantage, fell in lost.items():
+        for since, host_id in fell:
+            near = {providers[other] for at, other in fell if abs(at - since) <= TOGETHER_MS}
+            if len(near) >= UNRELATED:
+                found.add((vantage, host_id))
+    return found
+
+
+def _providers(tx: Connection, host_ids: list[str]) -> dict[str, str]:
+    """Where the hosts stand; one of which that is not known stands by itself."""
+    found: dict[str, str] = {}
+    for part in chunks(host_ids):
+        for row in tx.execute(select(hosts.c.id, hosts.c.topology).where(hosts.c.id.in_(part))):
+            found[row.id] = str((row.topology or {}).get("provider") or row.id)
+    return found
 
 
 def _heard(tx: Connection, host_ids: list[str]) -> dict[str, int]:

@@ -374,6 +374,23 @@ def test_what_went_is_forgotten_and_what_stays_is_not() -> None:
     assert set(bench.engine._newest) == {("fs.used_pct", "/")}
 
 
+def test_a_counter_among_many_of_one_drive_is_remembered_for_its_whole_window() -> None:
+    bench = Bench(
+        rule(
+            subjects="parts",
+            rise_over="1 d",
+            **{"raise": {"all": ["fs.used_pct > 0"]}, "clear": {"all": ["fs.used_pct == 0"]}},
+        )
+    )
+    bench.sweep(("fs.used_pct", "sda", {"sda:197": 0, "sda:5": 0}))
+    bench.sweep(("fs.used_pct", "sda", {"sda:197": 8, "sda:5": 0}))
+    assert bench.engine.is_open("r", "sda:197")
+    for _ in range(5):
+        bench.engine.prune(bench.at_ms)
+        bench.sweep(("fs.used_pct", "sda", {"sda:197": 8, "sda:5": 0}), after_s=600)
+    assert bench.engine.is_open("r", "sda:197") and not bench.engine.is_open("r", "sda:5")
+
+
 def test_forgetting_ends_no_open_finding() -> None:
     bench = Bench(rule(subjects="parts"))
     for _ in range(4):

@@ -287,6 +287,9 @@ def vantage_cases(c, h, s):
     }
 
 
+BOND_LEG = "bond0: (slave eno2): link status definitely down, disabling slave"
+
+
 def network_cases(c, h, s):
     return {
         "net.link_down": (
@@ -303,6 +306,10 @@ def network_cases(c, h, s):
         "net.link_line": (
             c("network", rule="link_lost", topology=METAL),
             c("network", rule="link_lost"),
+        ),
+        "net.bond_leg": (
+            c("hardware", {"kmsg": BOND_LEG}, rule="bond_leg_lost", topology=METAL),
+            c("hardware", {"kmsg": BOND_LEG}, rule="bond_leg_lost", topology=METAL, ops=("ifdown eno2",)),
         ),
         "net.dark_outside": (
             c("network", {"net.gw": "ok"}, seen=(("ext.icmp", "dead", "v2"),)),

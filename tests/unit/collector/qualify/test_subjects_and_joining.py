@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from collector.qualify.subjects import JOIN_WITHIN_MS, OpenProblem, may_join, stem, subject_of
+from collector.qualify.subjects import JOIN_WITHIN_MS, OpenProblem, is_next_stage, may_join, stem, subject_of
 
 pytestmark = pytest.mark.collector
 
@@ -46,6 +46,28 @@ def test_symptoms_far_apart_in_time_are_problems_of_their_own():
     assert may_join(problem("unit", SERVICE, "nginx"), late) is None
 
 
+def test_views_of_one_service_are_one_problem_however_late_the_second_comes():
+    late = problem("service", SERVICE, "nginx", at_ms=9 * JOIN_WITHIN_MS, outside=True)
+    assert may_join(problem("unit", SERVICE, "nginx"), late) is not None
+    assert may_join(problem("unit", SERVICE, "backup"), late) is None
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_kernel_s_line_about_a_limit_belongs_to_the_limit_that_runs_out_in_either_order(turned):
+    counted = dataclasses.replace(problem("limits", SERVICE), subject="host:a1/limit:fds_gone")
+    told = dataclasses.replace(problem("limits", SERVICE), subject="host:a1/limit:limits_reached")
+    other = dataclasses.replace(problem("limits", SERVICE), subject="host:a1/limit:listen_drops")
+    first, second = (told, counted) if turned else (counted, told)
+    assert may_join(first, dataclasses.replace(second, ticket_id=0)) is not None
+    assert may_join(counted, dataclasses.replace(other, ticket_id=0)) is None
+
+
+def test_a_flood_has_come_to_a_null_route_and_not_the_other_way_round():
+    assert is_next_stage("net.nullroute", "os.syn_flood")
+    assert not is_next_stage("os.syn_flood", "net.nullroute")
+    assert not is_next_stage("net.provider_edge", "os.syn_flood")
+
+
 def test_a_long_silence_explains_whatever_dies_during_it():
     late = problem("service", SERVICE, "web", at_ms=10 * JOIN_WITHIN_MS)
     assert may_join(problem("silence", "unknown"), late) is not None
@@ -70,4 +92,6 @@ def test_subjects_of_problems():
     assert subject_of("a1", "cpu", "") == "host:a1"
     assert subject_of("a1", "fs_space", "/var") == "host:a1/fs:/var"
     assert subject_of("a1", "io", "sda") == "host:a1", "a slow disk and the pressure it makes are one problem"
+    assert subject_of("a1", "hardware", "sda:197") == subject_of("a1", "hardware", "sda"), "a drive's counter"
+    assert subject_of("a1", "hardware", "197") == "host:a1", "the only drive's"
     assert subject_of("a1", "limits", "", "pids_gone") != subject_of("a1", "limits", "", "conntrack_full")
