@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from collector.failover.terms import terms_of
 from collector.feed_settings import FeedSettings
 from collector.providers.terms import ProviderTerms, load_providers
 from collector.settings import CollectorSettings
@@ -32,6 +33,8 @@ def check(config: Path, contracts_folder: Path | None = None) -> dict[str, int]:
     if settings is not None and loaded is not None:
         book = contracts.Book.of(loaded.contracts)
         faults += _faults_between(config, settings, providers or (), book)
+        for contract in loaded.contracts:
+            _read(lambda contract=contract: terms_of(contract), faults)
     if faults:
         raise ConfigError(faults)
     return {

@@ -321,6 +321,15 @@ class Retention:
     roll_outs: Duration = setting(
         Duration(400 * DAY_S), help="announced roll-outs, after they ended", min=3600
     )
+    failover_journal: Duration = setting(
+        Duration(1100 * DAY_S), help="failover runs that are over, with their journal", min=30 * DAY_S
+    )
+    failover_rehearsals: Duration = setting(
+        Duration(1100 * DAY_S), help="failover rehearsals", min=90 * DAY_S
+    )
+    failover_links: Duration = setting(
+        Duration(30 * DAY_S), help="one-time links of switch requests, after they expired", min=0
+    )
     audit: Duration = setting(Duration(400 * DAY_S), help="who did what", min=3600)
     tickets: Duration = setting(
         Duration(1100 * DAY_S), help="closed tickets with events and clocks", min=DAY_S

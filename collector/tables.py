@@ -259,6 +259,99 @@ vitals = Table(
 )
 Index("ix_vitals_block", vitals.c.block, vitals.c.at_ms)
 
+failover_pairs = Table(
+    "failover_pairs",
+    metadata,
+    # What outlives a run: the epoch that its plans are armed with, and where the service runs now.
+    Column("pair", String(140), primary_key=True),  # "<primary>><backup>" as the contract names them
+    Column("epoch", BigInteger, nullable=False, default=0),  # only grows
+    Column(
+        "serving", String(64), nullable=False, default=""
+    ),  # host that was promoted last; "" = the contract's
+    Column("hold_down_until_ms", Instant, nullable=True),
+    Column(
+        "said", Text, nullable=False, default=""
+    ),  # what was last told on a ticket, so that it is told once
+)
+
+failover_runs = Table(
+    "failover_runs",
+    metadata,
+    # One row a run: what its journal adds up to, kept in the same transactions; the journal alone is the truth.
+    Column("id", String(40), primary_key=True),
+    Column("pair", String(140), nullable=False),
+    Column("contract_id", String(64), nullable=False),
+    Column(
+        "cause_id", Id, nullable=True, index=True
+    ),  # the ticket of the trouble; NULL for what people began
+    Column("ticket_id", Id, nullable=True, index=True),  # the switch request
+    Column("kind", String(16), nullable=False),  # failover, switchover, failback, rehearsal
+    Column("mode", String(8), nullable=False),  # auto or approve, as it began
+    Column("state", String(16), nullable=False),
+    Column("plan_hash", String(64), nullable=False),
+    Column("epoch", BigInteger, nullable=False, default=0),
+    Column("began_at_ms", Instant, nullable=False, index=True),
+    Column("acted_at_ms", Instant, nullable=True),  # armed: from here on it counts for the blast radius
+    Column("ended_at_ms", Instant, nullable=True),
+    Column("open_mark", Integer, nullable=True),  # 1 while it may move, NULL after
+)
+Index("ux_failover_runs_open", failover_runs.c.pair, failover_runs.c.open_mark, unique=True)
+
+failover_journal = Table(
+    "failover_journal",
+    metadata,
+    # Append-only, hash-chained (collector.failover.journal); every act stands here before it happens.
+    Column("run_id", String(40), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("at_ms", Instant, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("term", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("prev_sha256", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
+)
+
+failover_links = Table(
+    "failover_links",
+    metadata,
+    # One-time links in messages: each opens a page on which its person confirms, once.
+    Column("token_hash", String(64), primary_key=True),
+    Column("run_id", String(40), nullable=False, index=True),
+    Column("person_id", String(64), nullable=False),
+    Column("plan_hash", String(64), nullable=False),
+    Column("made_at_ms", Instant, nullable=False),
+    Column("expires_at_ms", Instant, nullable=False, index=True),
+    Column("used_at_ms", Instant, nullable=True),
+)
+
+failover_rehearsals = Table(
+    "failover_rehearsals",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("pair", String(140), nullable=False),
+    Column("at_ms", Instant, nullable=False),
+    Column("is_real", Boolean, nullable=False),  # with effects, on a marked pair; or a real switch
+    Column("is_passed", Boolean, nullable=False),
+    Column("seconds", Float, nullable=True),  # first fence to verified; NULL where nothing was switched
+    Column("run_id", String(40), nullable=False, default=""),
+    Column("found", JSON, nullable=False),  # step key -> what its precheck said
+)
+Index("ix_failover_rehearsals_pair", failover_rehearsals.c.pair, failover_rehearsals.c.at_ms)
+
+failover_checks = Table(
+    "failover_checks",
+    metadata,
+    # What each step's precheck said last: whether a fence could work now.
+    Column("pair", String(140), primary_key=True),
+    Column("step", String(64), primary_key=True),
+    Column("outcome", String(12), nullable=False),  # done (it can), not_done (it cannot), unknown
+    Column("level", String(2), nullable=False, default=""),
+    Column("detail", String(300), nullable=False, default=""),
+    Column("at_ms", Instant, nullable=False),
+)
+
 own_state = Table(
     "own_state",
     metadata,

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from collector.failover.terms import PairTerms
 
+LOOKS_EVERY_MS = 45_000
+"""Vantages look every 30 s: first dead words within so long of each other are one event."""
 FRESH_MS = 120_000
 """A view older than this says nothing about the present."""
 
@@ -36,6 +38,8 @@ class View:
     at_ms: int
     state: str
     """ok, slow or dead, as a client there meets it; "" = it could not tell."""
+    since_ms: int | None = None
+    """Since when this is its word; None = nobody wrote that down."""
 
     @property
     def serves(self) -> bool:
@@ -155,6 +159,21 @@ class Facts:
         return not self.is_reporting or any(v.state != "ok" for v in self.fresh_views)
 
     @property
+    def outage_at_ms(self) -> int | None:
+        """Since when no client reaches the primary; None while some vantage is served, or none sees it dead.
+
+        Not the trouble's beginning where the vantages know better: a leak may begin hours before clients suffer.
+        """
+        dead = [v for v in self.fresh_views if not v.serves]
+        if self.trouble is None or not dead or self.served_at:
+            return None
+        since = [v.since_ms for v in dead if v.since_ms is not None]
+        if len(since) < len(dead):
+            return self.trouble.began_at_ms
+        # Far apart, somebody may have been served until the last of them fell.
+        return min(since) if max(since) - min(since) <= LOOKS_EVERY_MS else max(since)
+
+    @property
     def t_switch_s(self) -> float:
         """Time from the first fence to verified, as far as anybody knows."""
         return self.switch_time_s if self.switch_time_s is not None else float(self.pair.switch_time)
@@ -171,8 +190,8 @@ class Facts:
         if lag is None:
             return None
         stopped_ms = self.now_ms if self.writes_stopped_at_ms is None else self.writes_stopped_at_ms
-        if self.trouble is not None and self.down_at and not self.served_at:
-            stopped_ms = min(stopped_ms, self.trouble.began_at_ms)
+        if self.outage_at_ms is not None:
+            stopped_ms = min(stopped_ms, self.outage_at_ms)
         return lag.lag_s + max(0, stopped_ms - lag.taken_at_ms) / 1000
 
     def best_fence(self) -> str:
@@ -183,4 +202,5 @@ class Facts:
         """The last instant at which a switch still keeps the RTO; may lie in the past."""
         if self.trouble is None:
             return None
-        return self.trouble.began_at_ms + int((float(self.pair.rto) - self.t_switch_s) * 1000)
+        began_ms = self.outage_at_ms or self.trouble.began_at_ms
+        return began_ms + int((float(self.pair.rto) - self.t_switch_s) * 1000)

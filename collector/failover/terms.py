@@ -20,6 +20,17 @@ LEVELS = ("F0", "F1", "F2", "F3", "F4")
 MODES = ("auto", "approve", "manual")
 """Strongest first: what the machine may do by itself."""
 
+FENCE_LEVELS = {
+    "fence.ipmi": "F4",
+    "fence.libvirt": "F4",
+    "fence.provider": "F4",
+    "fence.port": "F3",
+    "fence.lease": "F2",
+    "fence.ssh": "F1",
+    "demote.ssh": "F1",
+}
+"""What a fence step proves when it is read back (failover.md section 4)."""
+
 STEP_PATTERN = r"[a-z_]+\.[a-z_0-9]+"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from collector.replay.outside import address_of
 from collector.replay.scenario import Host, Scenario
@@ -30,10 +31,26 @@ def contracts_of(scenario: Scenario, start_ms: int) -> tuple[Contract, ...]:
             hosts=[_host_terms(host) for host in hosts],
             preventive="ticket",
             windows=_windows(scenario, [host.id for host in hosts], start_ms),
-            failover=dict(scenario.topology.failover) if scenario.topology.failover else None,
+            failover=_failover(scenario, {host.id for host in hosts}),
         )
         for name, hosts in sorted(by_contract.items())
     )
+
+
+def _failover(scenario: Scenario, host_ids: set[str]) -> dict[str, Any] | None:
+    """The pair as an admin would have written it: power by the provider's interface, one step a phase."""
+    raw = scenario.topology.failover
+    if raw is None or raw["primary"] not in host_ids:
+        return None
+    words = {"primary": "primary", "backup": "backup", "mode": "mode", "fence_min": "fence_min"}
+    pair = {ours: raw[theirs] for theirs, ours in words.items() if theirs in raw}
+    pair |= {ours: raw[theirs] for theirs, ours in (("rto_s", "rto"), ("rpo_s", "rpo")) if theirs in raw}
+    steps = {name: [{"type": f"{name}.{kind}"}] for name, kind in _STEPS}
+    return {"pairs": [{**pair, "fence": [[{"type": FENCE}]], **steps}]}
+
+
+FENCE = "fence.provider"
+_STEPS = (("promote", "unit"), ("traffic", "dns"), ("verify", "http"))
 
 
 def _host_terms(host: Host) -> HostTerms:

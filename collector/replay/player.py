@@ -28,7 +28,8 @@ from collector.replay.agents import INTERVAL_S, ScriptedAgent
 from collector.replay.contracts import contracts_of
 from collector.replay.expand import HostScript, Outside, is_seen, shifted
 from collector.replay.outside import ANCHORS, ScriptedNetwork
-from collector.replay.played import Failover, Played, PlayedTicket, Quiet
+from collector.replay.pairs import ReplayedPair, decision_of
+from collector.replay.played import Played, PlayedTicket, Quiet
 from collector.replay.recorded import play_recorded
 from collector.replay.scenario import COLLECTOR, Entry, Host, Scenario
 from collector.store.engine import Store
@@ -107,6 +108,8 @@ class _Player:
         self._cache = FleetCache()
         with self.store.read() as conn:
             self._cache.load(conn, self.now_ms)
+        self._pair = ReplayedPair(scenario, self._outside, options.start_ms)
+        self.store.write(lambda tx: self._pair.rehearsed(tx, self.now_ms))
         self._intake = Intake(self._cache, limits=Limits(), terms=_terms, poke=self._poke)
         self._context = TickContext(
             tick_s=TICK_S,
@@ -267,6 +270,7 @@ class _Player:
                 self._silence_at_ms = moved
                 self._plan_tick(due_ms)
                 return
+        self._pair.look(self.store, now_ms)
         report = self.store.write(lambda tx: run_tick(tx, now_ms, self._context))
         self._last_tick_ms = now_ms
         self.counts["ticks"] += 1
@@ -355,9 +359,7 @@ class _Player:
         with self.store.read() as conn:
             found = tuple(self._ticket(conn, row) for row in conn.execute(_TICKETS).mappings())
             quiet = tuple(self._quiet(row) for row in conn.execute(_QUIET).mappings())
-        failover = Failover("none", "no failover engine yet")
-        if self.scenario.topology.failover is None:
-            failover = Failover("none", "no failover pair in this contract")
+            failover = decision_of(conn, self.scenario.topology.failover)
         return Played(self.scenario, found, quiet, failover, self.counts)
 
     def _t_s(self, at_ms: int) -> float:

@@ -39,6 +39,8 @@ class Score:
     tickets: bool
     time: bool
     hard_fails: tuple[str, ...]
+    failover: bool = True
+    """The decision about the pair is the expected one; it has no points, a wrong act is a hard fail."""
     notes: tuple[str, ...] = ()
     """What was wrong, for a person."""
 
@@ -60,6 +62,7 @@ class Score:
             "root_cause": self.root_cause,
             "tickets": self.tickets,
             "time": self.time,
+            "failover": self.failover,
             "hard_fails": list(self.hard_fails),
             "points": self.points,
             "of": sum(WEIGHTS.values()),
@@ -69,12 +72,25 @@ class Score:
 
 def score(truth: Truth, came: Sequence[Came], failover: str) -> Score:
     """The score of what came out; ``failover`` is the decision that was taken."""
+    wrong = failover_note(truth, failover)
+    found = _score(truth, came, failover)
+    return dataclasses.replace(found, failover=False, notes=(*found.notes, wrong)) if wrong else found
+
+
+def failover_note(truth: Truth, failover: str) -> str:
+    """What is wrong with the decision; "" = it is the expected one. To do nothing is right by both its names."""
+    quiet = ("none", "forbidden_auto")
+    is_right = failover == truth.failover or (failover in quiet and truth.failover in quiet)
+    return "" if is_right else f"failover {failover} instead of {truth.failover}"
+
+
+def _score(truth: Truth, came: Sequence[Came], failover: str) -> Score:
     parents = [ticket for ticket in came if ticket.role == "parent"]
     hard = hard_fails(truth, came, failover)
     if truth.class_ == "none" or not truth.parents:
         is_none = not parents
         notes = () if is_none else (f"{len(parents)} tickets where none belongs",)
-        return Score(is_none, is_none, is_none, is_none, hard, notes)
+        return Score(is_none, is_none, is_none, is_none, hard, notes=notes)
     pairs = match(truth.parents, parents)
     strangers = [p for p in parents if not _best(p, truth.parents)]
     notes = [f"no ticket for {', '.join(t.affected)}" for t, p in pairs if p is None]
@@ -99,7 +115,7 @@ def score(truth: Truth, came: Sequence[Came], failover: str) -> Score:
         not scopes,
         is_whole and not times,
         hard,
-        tuple(dict.fromkeys([*notes, *wrong_class, *wrong_cause, *scopes, *times])),
+        notes=tuple(dict.fromkeys([*notes, *wrong_class, *wrong_cause, *scopes, *times])),
     )
 
 
@@ -181,6 +197,7 @@ def summary(scores: Mapping[str, Score]) -> dict[str, int]:
         "root_cause": sum(s.root_cause for s in found),
         "tickets": sum(s.tickets for s in found),
         "time": sum(s.time for s in found),
+        "failover": sum(s.failover for s in found),
         "hard_fails": sum(bool(s.hard_fails) for s in found),
         "of": len(found),
     }

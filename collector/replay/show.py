@@ -63,5 +63,6 @@ def summary_lines(counts: Mapping[str, int], gate: float) -> list[str]:
     of = counts["of"]
     return [
         f"class {counts['class']} of {of}, root cause {counts['root_cause']}, tickets and scope {counts['tickets']},"
-        f" time {counts['time']}, hard fails {counts['hard_fails']}; gate {gate:.0%} of classes and no hard fail"
+        f" time {counts['time']}, failover {counts['failover']}, hard fails {counts['hard_fails']};"
+        f" gate {gate:.0%} of classes and no hard fail"
     ]

@@ -13,6 +13,10 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, e
 
 from collector.tables import (
     courses,
+    failover_journal,
+    failover_links,
+    failover_rehearsals,
+    failover_runs,
     findings,
     hosts,
     judgements,
@@ -42,13 +46,15 @@ KEPT = {
     "rosters": "a small row for each change of rota or absences",
     "services": "one row a contracted service; follows the contracts",
     "vantages": "one row a host that looks for us; settings and contracts name them",
+    "failover_pairs": "one row a pair: its epoch must never go back",
+    "failover_checks": "one row a step of a pair",
     "lease": "one row",
     "own_state": "a handful of keys",
 }
 """Tables without an age, each with its reason."""
 
-WITH_TICKETS = ("ticket_events", "clocks", "ticket_hosts")
-"""Tables whose rows go with their ticket."""
+WITH_TICKETS = ("ticket_events", "clocks", "ticket_hosts", "failover_runs")
+"""Tables whose rows go with their ticket, or with their journal."""
 
 BATCH = 500
 
@@ -156,6 +162,28 @@ def _roll_outs(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     return _simple(roll_outs, roll_outs.c.until_ms < before_ms, tx, batch)
 
 
+def _failover_journal(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
+    """Whole runs only: a journal without its beginning could not be verified."""
+    has_open_ticket = exists().where(tickets.c.id == failover_runs.c.ticket_id, tickets.c.open_mark == 1)
+    is_old = and_(
+        failover_runs.c.ended_at_ms < before_ms, failover_runs.c.open_mark.is_(None), ~has_open_ticket
+    )
+    ids = list(tx.execute(select(failover_runs.c.id).where(is_old).limit(max(1, batch // 100))).scalars())
+    if not ids:
+        return {"failover_journal": 0}
+    gone = tx.execute(delete(failover_journal).where(failover_journal.c.run_id.in_(ids))).rowcount
+    done = tx.execute(delete(failover_runs).where(failover_runs.c.id.in_(ids))).rowcount
+    return {"failover_journal": gone, "failover_runs": done}
+
+
+def _failover_rehearsals(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
+    return _simple(failover_rehearsals, failover_rehearsals.c.at_ms < before_ms, tx, batch)
+
+
+def _failover_links(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
+    return _simple(failover_links, failover_links.c.expires_at_ms < before_ms, tx, batch)
+
+
 def _audit(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     return _simple(audit, audit.c.at_ms < before_ms, tx, batch)
 
@@ -208,6 +236,9 @@ _RULES = (
     ("outbox", _outbox),
     ("sessions", _sessions),
     ("login_failures", _login_failures),
+    ("failover_journal", _failover_journal),
+    ("failover_rehearsals", _failover_rehearsals),
+    ("failover_links", _failover_links),
     ("audit", _audit),
     ("probes", _probes),
     ("findings", _findings),

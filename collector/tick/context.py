@@ -13,7 +13,9 @@ from ticketing.contracts import Book
 from ticketing.texts import register
 
 if TYPE_CHECKING:
+    from collector.failover.terms import PairTerms
     from collector.settings import CollectorSettings
+    from ticketing.terms import Contract
 
 TEXTS_FOLDER = Path(__file__).parent.parent / "texts"
 """Reasons, summaries and sentences of judgement, in both languages."""
@@ -75,6 +77,11 @@ class TickContext:
     """Observations of clocks that were received before then were looked at."""
     seen_due_ms: int = 0
     """When those are to be looked at again, whatever comes."""
+
+    pairs_book: Book | None = None
+    """The book that ``pairs`` was made from."""
+    pairs: list[tuple[Contract, PairTerms]] = dataclasses.field(default_factory=list)
+    """Primaries and their backups, by the contracts in force."""
 
     def follows_services_of(self, book: Book) -> None:
         """The rows of ``services`` are durable."""

@@ -1,6 +1,6 @@
 """One tick: every decision of the collector, in one order, with one ``now``, in one transaction.
 
-vantages, silence, outside probes, qualify and ticket, resolve, clocks, outbox, auditor. Under pressure the judging of
+vantages, silence, outside probes, qualify and ticket, resolve, clocks, failover, outbox, auditor. Under pressure the judging of
 findings comes in slices between the ticks (``run_slice``), each a transaction of its own. Slow things happen elsewhere:
 probes and deliveries are rows that workers claim. The caller holds the lease, flushes buffered heartbeats first (else a
 host that beat a moment ago would look late), and runs the next tick no later than ``next_wake_ms``.
@@ -18,6 +18,7 @@ from collector.tick.auditor import audit
 from collector.tick.clocks import run_clocks
 from collector.tick.context import TickContext, TickReport
 from collector.tick.due import Due, look
+from collector.tick.failover import watch_failover
 from collector.tick.outside import watch_outside
 from collector.tick.qualify import judge_findings
 from collector.tick.resolve import resolve_cleared
@@ -51,6 +52,7 @@ def run_tick(tx: Connection, now_ms: int, ctx: TickContext) -> TickReport:
         resolve_cleared(tx, now_ms, ctx, book, report)
     if has_judged or due.clocks:
         run_clocks(tx, now_ms, ctx, book, report)
+    watch_failover(tx, now_ms, ctx, book, report)
     audit(tx, now_ms, ctx, book, report)
     ctx.is_first = False
     return _told(tx, now_ms, ctx, due, report)

@@ -25,7 +25,7 @@ PUBLIC = Path(
     os.environ.get("VARTOVYI_SCENARIOS") or HERE.parents[2] / "shared" / "scenarios" / "public.yaml"
 )
 NO_PUBLIC = "needs data beside the checkout: the labelled scenarios (or VARTOVYI_SCENARIOS)"
-RESPECTS = ("class", "root_cause", "tickets", "time", "hard_fails")
+RESPECTS = ("class", "root_cause", "tickets", "time", "failover", "hard_fails")
 """What a scenario can miss, in the words of ``replay --score``."""
 
 

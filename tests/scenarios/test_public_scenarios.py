@@ -42,6 +42,16 @@ def test_the_public_scenarios_are_judged_as_labelled(public):
     assert counts["tickets"] >= 38
 
 
+def test_the_switch_of_each_pair_is_decided_as_labelled(public):
+    """P12 a request, P31 an act, P20 and P37 a refusal with its reason."""
+    wanted = {"P12": "request", "P31": "auto", "P20": "forbidden_auto", "P37": "forbidden_auto"}
+    played = list(play_all([public[name] for name in wanted], Options()))
+    assert {one.scenario.id: one.failover.decision for one in played} == wanted
+    why = {one.scenario.id: one.failover.reason for one in played}
+    assert "why attack" in why["P20"]
+    assert "why path" in why["P37"]
+
+
 def test_our_own_scenarios_are_judged_as_labelled():
     own = files.load(HERE / "own.yaml", may_lack_producers=True)
     counts = summary(score_all(list(play_all(own, Options()))))

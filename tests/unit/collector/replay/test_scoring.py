@@ -101,7 +101,15 @@ def test_a_failover_act_that_was_not_wanted_is_a_hard_fail(expected, decision, i
 def test_the_gate_is_a_share_of_right_classes_without_any_hard_fail():
     right, wrong = score(TRUTH, [RIGHT], "none"), score(TRUTH, [], "none")
     counts = summary({"a": right, "b": wrong})
-    assert counts == {"class": 1, "root_cause": 1, "tickets": 1, "time": 1, "hard_fails": 0, "of": 2}
+    assert counts == {
+        "class": 1,
+        "root_cause": 1,
+        "tickets": 1,
+        "time": 1,
+        "failover": 2,
+        "hard_fails": 0,
+        "of": 2,
+    }
     assert is_above(counts, 0.5)
     assert not is_above(counts, 0.51)
     assert not is_above(counts | {"hard_fails": 1}, 0.0)
