@@ -340,7 +340,7 @@ def _requalify(m: _Moment) -> Refusal | None:
         if refusal is not None:
             return Refusal("not_eligible", refusal, {"class": refusal})
     reason = Reason(
-        "did.requalify_to",
+        "did.other_cause" if class_ == m.row["class"] else "did.requalify_to",
         {
             "who": m.actor.person_id,
             "class_before": m.row["class"],

@@ -154,7 +154,7 @@ def requalify(tx: Connection, book: Book, ticket_id: int, verdict: Verdict, now_
     if _same_judgement(row, verdict):
         return Outcome("joined", ticket_id, Reason("reason.intake.unchanged"))
     reason = Reason(
-        "reason.intake.requalified",
+        "reason.intake.other_cause" if row["class"] == verdict.class_ else "reason.intake.requalified",
         {
             "class_before": row["class"],
             "class_": verdict.class_,

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from ticketing.texts import texts
 
 WIDTH, HEIGHT = 480, 150
-LEFT, RIGHT, TOP, BOTTOM = 62, 10, 12, 22
+LEFT, RIGHT, TOP, BOTTOM = 84, 10, 12, 22
 
 MAX_POINTS = 400
 """More points are folded to two extremes a column: a spike of one sample must stay to be seen."""

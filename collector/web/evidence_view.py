@@ -22,8 +22,11 @@ MAX_NOTES = 20
 MAX_TEXT = 600
 CUT = "web.gap.network_cut"
 
-UNSAID = ("count", "ratio", "bits", "number")
+UNSAID = ("count", "ratio", "bits", "number", "bool")
 """Units that the number itself says."""
+FLAG = "bool"
+OURS = frozenset({"gathered_in_ms"})
+"""Notes about our own work: no engineer reads a ticket for them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +100,7 @@ def evidence_view(words: Texts, body: Mapping[str, Any], mark_ms: int) -> Eviden
         notes=[
             _note(words, str(name), note)
             for name, note in list((body.get("notes") or {}).items())[:MAX_NOTES]
+            if name not in OURS
         ],
         is_from_vitals=bool(body.get("is_from_vitals")),
     )
@@ -112,11 +116,13 @@ def signal_value(words: Texts, signal: str, value: Value, unit: str = "") -> str
     """A value with its unit."""
     if value is None:
         return "–"
+    known = catalogue.BY_NAME.get(signal)
+    unit = unit or (known.unit if known else "")
+    if unit == FLAG and isinstance(value, int | float):
+        value = value >= 0.5  # what it was for most of the time before
     if isinstance(value, bool):
         return words.get("web.value.yes" if value else "web.value.no")
     if isinstance(value, int | float):
-        known = catalogue.BY_NAME.get(signal)
-        unit = unit or (known.unit if known else "")
         shown = words.number(round(value, 2 if abs(value) < 10 else 1 if abs(value) < 1000 else 0))
         unit_key = f"web.unit.{unit}"
         if unit_key in words:
@@ -133,8 +139,12 @@ def signal_value(words: Texts, signal: str, value: Value, unit: str = "") -> str
 
 def _plots(words: Texts, series: Mapping[str, Any], mark_ms: int) -> list[tuple[str, Markup]]:
     drawn: list[tuple[str, Markup]] = []
-    for name, points in list(series.items())[:MAX_PLOTS]:
+    for name, points in series.items():
         known = catalogue.BY_NAME.get(name.partition("|")[0])
+        if len(drawn) == MAX_PLOTS:
+            break
+        if known and known.unit == FLAG and len({point[1] for point in points}) < 2:
+            continue  # a flag that never moved is said in the facts
         unit = known.unit if known else ""
         unit = words.get(f"web.unit.{unit}") if f"web.unit.{unit}" in words else unit
         unit = "" if unit in UNSAID else unit

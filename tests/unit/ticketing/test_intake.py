@@ -159,6 +159,15 @@ def test_requalifying_judges_the_clocks_from_the_original_start(tx, book, verdic
     assert clock["due_at_ms"] == NOW_MS + 4 * HOUR_MS
 
 
+def test_another_cause_of_the_same_class_is_told_without_the_class(tx, book, verdict, make):
+    ticket_id = intake.open_or_join(tx, book, verdict, "acme", NOW_MS).ticket_id
+    was = _tickets(tx)[0]["class"]
+    same = intake.requalify(tx, book, ticket_id, make(class_=was, root_cause="os.service_failed"), NOW_MS + 1)
+    assert same.reason is not None and same.reason.key == "reason.intake.other_cause"
+    other = intake.requalify(tx, book, ticket_id, make(class_=1, root_cause="hw.disk"), NOW_MS + 2)
+    assert other.reason is not None and other.reason.key == "reason.intake.requalified"
+
+
 def test_requalifying_to_a_class_of_people_is_a_proposal_told_once(tx, book, verdict, make):
     ticket_id = intake.open_or_join(tx, book, verdict, "acme", NOW_MS).ticket_id
     for later in (1, 2):

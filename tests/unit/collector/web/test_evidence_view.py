@@ -71,3 +71,29 @@ def test_a_note_that_is_an_instant_is_read_as_one():
         assert view.notes[0][0] == name
         assert "1700000000000" not in view.notes[0][1]
         assert view.notes[1] == ("asked", "icmp, ssh")
+
+
+def test_a_flag_is_yes_or_no_also_before_and_is_drawn_only_where_it_moved() -> None:
+    still = [[T0 + n * 1000, 0] for n in range(5)]
+    moved = [[T0 + n * 1000, n // 3] for n in range(5)]
+    body = {
+        "facts": {"fs.ro": {"now": True, "before": 0.0, "unit": "bool"}},
+        "series": {"fs.ro": still, "fs.hung": moved, "fs.used_pct": still},
+    }
+    view = evidence_view(texts("uk"), body, T0)
+    assert view is not None
+    (fact,) = view.facts
+    assert (fact.now, fact.before) == ("так", "ні")
+    assert len(view.plots) == 2 and "bool" not in "".join(svg for _, svg in view.plots)
+
+
+@pytest.mark.parametrize(
+    ("language", "name"), [("uk", "Зупинені процеси (SIGSTOP)"), ("en", "Stopped processes (SIGSTOP)")]
+)
+def test_notes_have_names_for_people_and_our_own_are_not_shown(language: str, name: str) -> None:
+    body = {
+        "notes": {"stopped": ["python", "nginx"], "gathered_in_ms": 3},
+        "facts": {"fs.ro": {"now": False}},
+    }
+    view = evidence_view(texts(language), body, T0)
+    assert view is not None and view.notes == [(name, "python, nginx")]
