@@ -25,6 +25,7 @@ DOORS = {
     "psutil": ("agent/samplers/",),
     "prometheus_client": ("agent/metrics.py", "collector/metrics.py", "collector/app.py"),
     "paramiko": ("collector/ssh.py",),
+    "dns": ("collector/failover/steps/traffic_dns.py",),
     "requests": (
         "ticketing/mirrors/",
         "ticketing/channels/",

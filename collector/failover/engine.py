@@ -231,7 +231,8 @@ def _promoting(run: Run, facts: Facts, lease_s: float) -> Move:
             continue
         if held.intent_open or (held.outcome == "done" and not held.probes):
             return Probe(step)
-        if held.outcome in ("done", "unknown") and held.probes < MAX_PROBES:
+        is_young = facts.now_ms < held.intent_at_ms + int(step.deadline_s * 1000)
+        if held.outcome in ("done", "unknown") and (held.probes < MAX_PROBES or is_young):
             return _probe_in_time(step, held, facts)
         if held.outcome in ("done", "unknown"):
             # Never a second promotion on a guess, and never back to a primary that was fenced.

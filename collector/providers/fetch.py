@@ -6,7 +6,7 @@ One deadline over the whole answer (a server that drips bytes is late, not alive
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import requests
 import urllib3
@@ -26,8 +26,9 @@ def fetch(
     method: str = "GET",
     headers: Mapping[str, str] | None = None,
     body: str = "",
+    accepts: Collection[int] = (200,),
 ) -> bytes:
-    """The body of a 200 answer; raises AdapterFault with a sentence."""
+    """The body of a 200 answer (or another of ``accepts``); raises AdapterFault with a sentence."""
     ends_s = perf_seconds() + timeout_s
     shown = url.partition("?")[0]
     try:
@@ -40,7 +41,7 @@ def fetch(
             stream=True,
             allow_redirects=False,
         ) as answer:
-            return _body(answer, shown, ends_s, timeout_s, body_max)
+            return _body(answer, shown, ends_s, timeout_s, body_max, accepts)
     except (requests.Timeout, urllib3.exceptions.ReadTimeoutError):
         raise AdapterFault(f"{shown} did not answer within {timeout_s:g} s") from None
     except requests.exceptions.SSLError as error:
@@ -63,7 +64,14 @@ def _retry_after_s(text: str) -> float:
     return min(float(text), RETRY_AFTER_MAX_S) if text.isdecimal() and len(text) < 10 else 0.0
 
 
-def _body(answer: requests.Response, shown: str, ends_s: float, timeout_s: float, body_max: int) -> bytes:
+def _body(
+    answer: requests.Response,
+    shown: str,
+    ends_s: float,
+    timeout_s: float,
+    body_max: int,
+    accepts: Collection[int],
+) -> bytes:
     if answer.is_redirect or 300 <= answer.status_code < 400:
         raise AdapterFault(f"{shown} redirects to another address: name that address itself")
     if answer.status_code in (401, 403):
@@ -72,7 +80,7 @@ def _body(answer: requests.Response, shown: str, ends_s: float, timeout_s: float
         after_s = _retry_after_s(answer.headers.get("Retry-After", ""))
         when = f", and asks for {after_s:g} s of peace" if after_s else ""
         raise AdapterFault(f"{shown} answers {answer.status_code}{when}", after_s)
-    if answer.status_code != 200:
+    if answer.status_code not in accepts:
         raise AdapterFault(f"{shown} answers {answer.status_code}")
     parts: list[bytes] = []
     size = 0

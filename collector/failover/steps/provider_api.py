@@ -1,0 +1,131 @@
+"""What the provider's HTTP interface needs to be told, as a small template: requests of an allow-list, and where to read.
+
+Shared by fence.provider and traffic.floating_ip. ``{id}`` and the like are filled in from the step's own options, and
+each value must be a plain word; the secret comes from a file into a header and is never shown (I17).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from collector.providers.adapter import AdapterFault
+from collector.providers.fetch import fetch
+from config.loader import setting
+from ticketing.terms import Faults
+
+ACCEPTS = frozenset({200, 201, 202, 204})
+BODY_MAX = 256 * 1024
+_VALUE = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+_PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One request."""
+
+    url: str = setting(help="https address; {name} is filled in from `values`")
+    method: str = setting("GET", help="method", choices=("GET", "POST", "PUT", "PATCH", "DELETE"))
+    body: str = setting("", help="JSON body; {name} is filled in", max=4_000)
+
+
+@dataclasses.dataclass(frozen=True)
+class ApiOptions:
+    """A provider's interface for one purpose."""
+
+    act: Call = setting(help="does it")
+    read: Call = setting(help="reads it back")
+    path: str = setting(help="where in the answer of `read` the word stands", example="server.status")
+    done: list[str] = setting(help="words that mean that it is done", max=10)
+    not_done: list[str] = setting(
+        [], help="words that mean that it is not; others are unknown; empty = all others", max=20
+    )
+    undo: Optional[Call] = setting(None, help="takes it back")
+    values: dict[str, str] = setting({}, help="what is filled in", max=20)
+    secret_header: str = setting("Authorization", help="header that carries the secret", max=64)
+    secret_prefix: str = setting("Bearer ", help="what stands before it", max=64)
+    secret_file: Optional[Path] = setting(None, help="file that holds the secret; none where none is needed")
+    timeout_s: float = setting(10.0, help="longest wait for one answer (seconds)", min=1, max=60)
+    identity_path: str = setting("", help="where in the answer of `read` the machine's own name stands")
+    identity: str = setting("", help="that name: a mapping to another machine is refused")
+
+    def faults(self) -> Faults:
+        return [
+            (f"values.{name}", "is no plain word")
+            for name, word in self.values.items()
+            if not _VALUE.fullmatch(word)
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What a call brought: a word, or a fault in one sentence."""
+
+    word: str | None = None
+    fault: str = ""
+    answer: Any = None
+    after_s: float = 0.0
+
+
+def call(options: ApiOptions, request: Call, values: Mapping[str, str] | None = None) -> Told:
+    """Ask once."""
+    filled = {**options.values, **(values or {})}
+    headers = {"Content-Type": "application/json"} if request.body else {}
+    try:
+        if options.secret_file is not None:
+            headers[options.secret_header] = (
+                options.secret_prefix + options.secret_file.read_text("utf-8").strip()
+            )
+        octets = fetch(
+            _filled(request.url, filled),
+            timeout_s=options.timeout_s,
+            body_max=BODY_MAX,
+            method=request.method,
+            headers=headers,
+            body=_filled(request.body, filled),
+            accepts=ACCEPTS,
+        )
+    except AdapterFault as fault:
+        return Told(fault=str(fault)[:200], after_s=getattr(fault, "after_s", 0.0))
+    except OSError as error:
+        return Told(fault=f"{options.secret_file}: {error.strerror}")
+    try:
+        answer = json.loads(octets) if octets.strip() else None
+    except ValueError:
+        return Told(fault="the answer is no JSON")
+    return Told(answer=answer)
+
+
+def read(options: ApiOptions, values: Mapping[str, str] | None = None) -> Told:
+    """The word that tells how it stands; a fault where the answer is about another machine."""
+    told = call(options, options.read, values)
+    if told.fault:
+        return told
+    if options.identity and str(at(told.answer, options.identity_path)) != options.identity:
+        return Told(fault="the interface speaks of another machine than the pinned one")
+    word = at(told.answer, options.path)
+    return Told(
+        word=None if word is None else str(word),
+        fault="" if word is not None else f"no {options.path} in the answer",
+    )
+
+
+def at(answer: Any, path: str) -> Any:
+    """What stands at a path of names and [n]; None where nothing does."""
+    for name, index in _PART.findall(path):
+        if name:
+            answer = answer.get(name) if isinstance(answer, Mapping) else None
+        else:
+            answer = answer[int(index)] if isinstance(answer, list) and int(index) < len(answer) else None
+    return answer
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """Only our own names are replaced: a JSON body is full of braces."""
+    for name, value in values.items():
+        text = text.replace("{" + name + "}", value)
+    return text

@@ -1,0 +1,167 @@
+"""A real sshd on loopback whose key may only run the shipped wrapper, and an order to give it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector.failover.plan import Plan, Step
+from collector.failover.steps.step_type import Order
+from collector.ssh import Target
+
+SHIPPED = Path(__file__).resolve().parents[5] / "systemd" / "failover"
+SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+class Sshd:
+    """One sshd with its own host key, one log-in key, and the wrapper as its forced command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.etc, self.state = folder / "etc", folder / "state"
+        for path in (self.etc / "steps", self.etc / "asks", self.etc / "pairs", self.state):
+            path.mkdir(parents=True)
+        for name in ("host", "user"):
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True
+            )
+        wrapper = SHIPPED / "vartovyi-step"
+        forced = f'command="VARTOVYI_FAILOVER_ETC={self.etc} VARTOVYI_FAILOVER_STATE={self.state} {wrapper}",restrict '
+        keys = folder / "authorized_keys"
+        keys.write_text(forced + (folder / "user.pub").read_text())
+        self.port = free_port()
+        config = folder / "sshd_config"
+        config.write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder / 'host'}\nAuthorizedKeysFile {keys}\n"
+            f"PidFile {folder / 'pid'}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+        )
+        Path("/run/sshd").mkdir(exist_ok=True)
+        self.log = (folder / "log").open("wb")
+        self.process = subprocess.Popen([str(SSHD), "-D", "-e", "-f", str(config)], stderr=self.log)
+        self._wait()
+
+    def _wait(self) -> None:
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                threading.Event().wait(0.05)
+        raise AssertionError((self.folder / "log").read_text())
+
+    def target(self, **changes: Any) -> Target:
+        kind, blob = (self.folder / "host.pub").read_text().split()[:2]
+        whole = {
+            "address": "127.0.0.1",
+            "user": "root",
+            "key_file": self.folder / "user",
+            "host_key": f"{kind} {blob}",
+            "port": self.port,
+        }
+        return Target(**{**whole, **changes})
+
+    def allow(self, kind: str, name: str, text: str) -> None:
+        """An executable of ETC/steps or ETC/asks."""
+        path = self.etc / kind / name
+        path.write_text("#!/bin/sh\n" + text)
+        path.chmod(0o755)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+        self.log.close()
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    if SSHD is None or os.geteuid() != 0:
+        pytest.skip("needs openssh-server and root")
+    made = Sshd(tmp_path_factory.mktemp("sshd"))
+    yield made
+    made.stop()
+
+
+def make_order(
+    step_type: str, options: dict[str, Any], target: Target | None = None, **changes: Any
+) -> Order:
+    step = Step("promote-0", "promote", step_type, options, 20.0, 1)
+    plan = Plan("a1>b9", "a1", "b9", 7, "hw.power", "acme", 1, "failover", "F3", (step,))
+
+    def ssh(host: str) -> Target:
+        assert target is not None
+        return target
+
+    whole: dict[str, Any] = {
+        "step": step,
+        "plan": plan,
+        "run_id": "r1",
+        "epoch": 3,
+        "term": 1,
+        "attempt": 1,
+        "deadline_s": 10.0,
+        "addresses": {"a1": "127.0.0.1", "b9": "127.0.0.1"},
+        "ssh": ssh,
+        "pause": lambda s: threading.Event().wait(min(s, 0.2)) and None,
+    }
+    return Order(**{**whole, **changes})
+
+
+@pytest.fixture
+def order() -> Callable[..., Order]:
+    return make_order
+
+
+class Cut:
+    """A proxy before a server that stops forwarding when told: a link that is cut without a word."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self.is_cut = threading.Event()
+        self._socks: list[socket.socket] = [self._server]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._server.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+            except OSError:
+                return
+            self._socks += [near, far]
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+
+    def _pump(self, one: socket.socket, other: socket.socket) -> None:
+        try:
+            while part := one.recv(65536):
+                if self.is_cut.is_set():
+                    continue
+                other.sendall(part)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        for sock in self._socks:
+            sock.close()
+
+
+@pytest.fixture
+def cut(sshd: Sshd) -> Iterator[Cut]:
+    made = Cut(sshd.port)
+    yield made
+    made.close()
