@@ -107,14 +107,17 @@ def _lift(tx: Connection, rows: Sequence[Any], now_ms: int) -> int:
             changed,
         )
         for part in chunks([row["b_id"] for row in changed]):
-            tx.execute(
-                update(probes)
-                .where(
-                    probes.c.host_id.in_(part), probes.c.why.in_(ASKED_WHY), probes.c.handled_at_ms.is_(None)
-                )
-                .values(handled_at_ms=now_ms, answered_at_ms=func.coalesce(probes.c.answered_at_ms, now_ms))
-            )
+            _spend(tx, part, now_ms)
     return len(changed)
+
+
+def _spend(tx: Connection, host_ids: Sequence[str], now_ms: int) -> None:
+    """The questions of a suspicion are done with, also those that nobody answered."""
+    tx.execute(
+        update(probes)
+        .where(probes.c.host_id.in_(host_ids), probes.c.why.in_(ASKED_WHY), probes.c.handled_at_ms.is_(None))
+        .values(handled_at_ms=now_ms, answered_at_ms=func.coalesce(probes.c.answered_at_ms, now_ms))
+    )
 
 
 def _suspect(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> frozenset[str]:
@@ -138,6 +141,8 @@ def _suspect(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: 
             .where(hosts.c.id.in_(part), hosts.c.silent_after_ms <= now_ms)
             .values(life=Life.SUSPECT.value, life_since_ms=hosts.c.silent_after_ms)
         )
+        # What was answered to an earlier suspicion, which a late report ended, says nothing of this one.
+        _spend(tx, part, now_ms)
     asked: list[dict[str, Any]] = []
     asks: list[dict[str, Any]] = []
     for row in rows:

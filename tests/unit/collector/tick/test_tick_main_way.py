@@ -69,6 +69,26 @@ def test_a_host_that_answers_nothing_is_down_provisionally(world):
     assert verdict.would_change
 
 
+def test_what_was_answered_to_an_earlier_suspicion_says_nothing_of_a_later_one(world):
+    world.add_host("a1")
+    world.add_host("b1", provider="beta")
+    world.network.states = {("ssh", "addr-a1"): "ok", ("icmp", "addr-a1"): "ok"}
+    world.tick()
+    for _ in range(16):
+        world.now_ms += 1000
+        world.heartbeat("b1")
+        world.tick()
+    assert world.host("a1")["life"] == "suspect"
+    world.probe()
+    world.heartbeat("a1")  # only late: nobody decides anything, and the answers stay behind
+    world.run(30, beating=("a1", "b1"))
+    world.network.states = {}
+    world.run(17, beating=("b1",))
+    (ticket,) = world.tickets()
+    assert ticket["root_cause"] == "unknown", "nothing of it answers now"
+    assert "reason.silence.nothing_answers" in keys(ticket)
+
+
 def test_reports_that_come_back_resolve_the_silence(world):
     world.add_host("a1")
     world.network.states = {("ssh", "addr-a1"): "ok"}
