@@ -158,13 +158,6 @@ def _process_storm(case: Case) -> Params | None:
     return holds(is_storm or pids > 90.0, forks=forks or 0.0, pids=pids)
 
 
-def _starved_agent(case: Case) -> Params | None:
-    progress = case.number("agent.gap_progress")
-    return holds(
-        progress is not None and progress >= 0.7 and case.ran_above("agent.gap_s", 0.5), progress=progress
-    )
-
-
 CPU_ROWS: Sequence[Row] = (
     row("cpu.steal", "cpu kernel", "virt.cpu_contention", STRONG, "inside", "signals.md 3.1 C1", _steal),
     row("cpu.spin_slow", "cpu", "virt.cpu_contention", MEDIUM, "clock", "signals.md 3.1 C4", _slow_spin),
@@ -231,14 +224,5 @@ CPU_ROWS: Sequence[Row] = (
         "demand",
         "signals.md 3.8 L2",
         _process_storm,
-    ),
-    row(
-        "cpu.starved_agent",
-        "virt agent",
-        "os.cpu_demand",
-        -STRONG,
-        "inside",
-        "signals.md 3.4 P1",
-        _starved_agent,
     ),
 )

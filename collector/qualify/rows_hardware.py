@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from collector.qualify.case import Case, as_number
+from collector.qualify.case import Case
 from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, holds, row
 from collector.qualify.rows_io import block_line
 
@@ -107,16 +107,6 @@ def _smart_failed(case: Case) -> Params | None:
     return holds(case.value("hw.smart_health") == "FAILED", part=case.subject.subject)
 
 
-def _smart_grows(case: Case) -> Params | None:
-    found = case.fact("hw.smart")
-    now, before = (found.now, found.before) if found else (None, None)
-    if not isinstance(now, dict) or not isinstance(before, dict):
-        return None
-    grown = sorted(k for k in now if (as_number(now[k]) or 0.0) > (as_number(before.get(k)) or 0.0))
-    is_ticket = any(k in grown for k in ("187", "197", "198")) or len(grown) >= 2
-    return holds(is_ticket, attributes=", ".join(grown))
-
-
 def _smart_rule(case: Case) -> Params | None:
     grown = sorted({h.subject for h in case.held() if h.rule in ("smart_grows", "sectors_reallocated")})
     return holds(bool(grown), attributes=", ".join(grown))
@@ -200,7 +190,6 @@ HARDWARE_ROWS: Sequence[Row] = (
         "signals.md 3.6 H1",
         _smart_failed,
     ),
-    row("hw.smart_grows", "hardware io fs", "hw.disk", STRONG, "hardware", "signals.md 3.6 H1", _smart_grows),
     row("hw.smart_rule", "hardware io fs", "hw.disk", STRONG, "hardware", "signals.md 3.6 H1", _smart_rule),
     row("hw.raid_line", "hardware", "hw.disk", STRONG, "hardware", "signals.md 4 md_fail", _raid_line),
     row(

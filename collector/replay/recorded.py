@@ -33,7 +33,7 @@ def play_recorded(scenario: Scenario, without: frozenset[str]) -> Played:
     at_s = float(raw.get("judged_at_s") or 0)
     failover = Failover("none", "a recorded judgement")
     if verdict.class_ not in MACHINE_CLASSES:
-        why = Reason("reason.intake.proposed", {"class_": verdict.class_})
+        why = Reason("reason.intake.proposed", {"class_": verdict.class_, "cause": verdict.root_cause})
         quiet = Quiet(case.host.id, case.subject.rule, case.subject.subject, at_s, why)
         return Played(scenario, (), (quiet,), failover, Counter(judged=1))
     return Played(scenario, (_ticket(verdict, before, at_s, scenario),), (), failover, Counter(judged=1))

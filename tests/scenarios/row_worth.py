@@ -2,14 +2,15 @@
 
 ``row_witnesses.txt`` holds one line a row: the row, a scenario of the public set or our own, and ``decides`` (class, cause,
 scope, hosts, time or confidence change without the row) or ``supports`` (it is cited, and others carry the verdict).
-By hand, to write the list anew: ``python -m tests.scenarios.row_worth --find``; it plays everything several times,
-unless ``--played`` brings what ``replay --json`` has said of it.
+By hand, to write the list anew: ``python -m tests.scenarios.row_worth --find``. It plays everything once and notes which
+rows held in any case on the way, then some of those scenarios without the row; ``--kept FILE`` keeps the first half.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from collector.qualify import judge
+from collector.qualify.case import Case
 from collector.qualify.judge import ROWS
+from collector.qualify.row import Params, Row
+from collector.replay.played import Played
 from collector.replay.player import Options
 from collector.replay.scenario import Scenario
 from tests.scenarios import labelled
@@ -51,43 +56,57 @@ def witnesses() -> tuple[Witness, ...]:
 class Outcome:
     """A play as far as rows are concerned."""
 
-    verdicts: tuple[tuple[object, ...], ...]
+    verdicts: tuple[tuple[str, ...], ...]
     """What a row may change: everything about the tickets but their reasons."""
     cited: Mapping[str, int]
     """Row -> how many reasons stand beside it on the ticket where it has the fewest."""
+    held: tuple[str, ...] = ()
+    """Rows that held in any case on the way, where somebody listened."""
 
 
-def outcome(scenario: Mapping[str, Any]) -> Outcome:
-    """The outcome in a scenario of ``replay --json``."""
-    rows = {row.key: row.id for row in ROWS}
-    verdicts, cited = [], {}
-    for ticket in scenario["tickets"]:
-        verdicts.append(
-            tuple(
-                str(ticket[word])
-                for word in ("role", "class", "root_cause", "scope", "affected", "opened_at_s", "confidence")
-            )
-        )
-        mine = [rows[reason["key"]] for reason in ticket["reasons"] if reason["key"] in rows]
-        for row in mine:
-            cited[row] = min(len(mine), cited.get(row, len(mine)))
+def outcome(played: Played) -> Outcome:
+    """What came of a play. Rows that share a sentence, weight and group cannot be told apart: each counts as cited."""
+    verdicts: list[tuple[str, ...]] = []
+    cited: dict[str, int] = {}
+    for ticket in played.tickets:
+        verdicts.append((
+            ticket.role, ticket.class_, ticket.root_cause, ticket.scope, ",".join(ticket.affected),
+            f"{ticket.opened_at_s:g}", ticket.confidence,
+        ))  # fmt: skip
+        said = {(reason.key, reason.weight, reason.group) for reason in ticket.reasons}
+        for row in ROWS:
+            if (row.key, row.weight, row.group) in said:
+                cited[row.id] = min(len(said), cited.get(row.id, len(said)))
     return Outcome(tuple(sorted(verdicts)), cited)
 
 
+@functools.lru_cache(maxsize=256)
 def outcome_of(scenario: str, without: str = "") -> Outcome:
     """The outcome of the scenario played, without a row if one is named."""
     options = Options(without=frozenset({without} if without else ()))
-    played = labelled.played(scenarios()[scenario], options)
-    tickets = [
-        {
-            **dataclasses.asdict(ticket),
-            "class": ticket.class_,
-            "affected": list(ticket.affected),
-            "reasons": [{"key": reason.key} for reason in ticket.reasons],
-        }
-        for ticket in played.tickets
-    ]
-    return outcome({"tickets": tickets})
+    return outcome(labelled.played(scenarios()[scenario], options))
+
+
+def listened(scenario: str) -> Outcome:
+    """The outcome, and which rows held on the way. For the search by hand only: it puts listening rows into judgement."""
+    held: set[str] = set()
+    was = judge.ROWS
+    judge.ROWS = tuple(_listening(row, held) for row in was)
+    try:
+        found = outcome(labelled.played(scenarios()[scenario]))
+    finally:
+        judge.ROWS = was
+    return dataclasses.replace(found, held=tuple(sorted(held)))
+
+
+def _listening(row: Row, held: set[str]) -> Row:
+    def when(case: Case) -> Params | None:
+        params = row.when(case)
+        if params is not None:
+            held.add(row.id)
+        return params
+
+    return dataclasses.replace(row, when=when)
 
 
 def scenarios() -> Mapping[str, Scenario]:
@@ -96,30 +115,46 @@ def scenarios() -> Mapping[str, Scenario]:
 
 
 def worth(row: str, scenario: str) -> str:
-    """``decides``, ``supports``, or nothing where the scenario does not cite the row."""
+    """``decides``, ``supports``, or nothing where the scenario neither changes without the row nor cites it."""
     whole = outcome_of(scenario)
-    return _worth(row, scenario, whole) if row in whole.cited else ""
+    if outcome_of(scenario, row).verdicts != whole.verdicts:
+        return DECIDES
+    return SUPPORTS if row in whole.cited else ""
 
 
-def _worth(row: str, scenario: str, whole: Outcome) -> str:
-    return SUPPORTS if outcome_of(scenario, row).verdicts == whole.verdicts else DECIDES
-
-
-def find(workers: int, known: Mapping[str, Outcome]) -> list[Witness | str]:
-    """For each row its witness, or its bare id where no scenario cites it; ``known`` need not be played."""
+def find(workers: int, kept: Path | None) -> list[Witness | str]:
+    """For each row its witness, or its bare id where no scenario exercises it."""
     ours = labelled.own()
     cost = {one.id: one.duration_s * len(one.topology.hosts) for one in scenarios().values()}
+    known = _read(kept)
     with ProcessPoolExecutor(workers) as pool:
         names = [name for name in cost if name not in known]
-        whole = {**known, **dict(zip(names, _watched(pool.map(outcome_of, names), len(names)), strict=True))}
-        rows = [row.id for row in ROWS]
+        for name, one in zip(names, _watched(pool.map(listened, names), len(names)), strict=True):
+            known[name] = one
+        _keep(kept, known)
         candidates = []
-        for row in rows:
-            citing = [name for name in cost if name in whole and row in whole[name].cited]
+        for row in ROWS:
+            holding = [name for name in cost if row.id in known[name].held]
             # Our own first: they are always there. Then where it stands most alone, then the cheap ones.
-            citing.sort(key=lambda name: (name not in ours, whole[name].cited[row], cost[name]))
-            candidates.append([(name, whole[name]) for name in citing[:CANDIDATES_MAX]])
+            holding.sort(key=lambda name: (name not in ours, known[name].cited.get(row.id, 99), cost[name]))
+            candidates.append([(name, known[name]) for name in holding[:CANDIDATES_MAX]])
+        rows = [row.id for row in ROWS]
         return list(_watched(pool.map(_best_witness, rows, candidates), len(rows)))
+
+
+def _read(kept: Path | None) -> dict[str, Outcome]:
+    if kept is None or not kept.is_file():
+        return {}
+    raw = json.loads(kept.read_text(encoding="utf-8"))
+    return {
+        name: Outcome(tuple(tuple(v) for v in one["verdicts"]), one["cited"], tuple(one["held"]))
+        for name, one in raw.items()
+    }
+
+
+def _keep(kept: Path | None, known: Mapping[str, Outcome]) -> None:
+    if kept is not None:
+        kept.write_text(json.dumps({name: dataclasses.asdict(one) for name, one in known.items()}))
 
 
 def _watched(found: Iterable[Any], of: int) -> Iterator[Any]:
@@ -131,9 +166,10 @@ def _watched(found: Iterable[Any], of: int) -> Iterator[Any]:
 
 def _best_witness(row: str, candidates: Sequence[tuple[str, Outcome]]) -> Witness | str:
     for name, whole in candidates:
-        if _worth(row, name, whole) == DECIDES:
+        if outcome_of(name, row).verdicts != whole.verdicts:
             return Witness(row, name, DECIDES)
-    return Witness(row, candidates[0][0], SUPPORTS) if candidates else row
+    citing = next((name for name, whole in candidates if row in whole.cited), None)
+    return Witness(row, citing, SUPPORTS) if citing is not None else row
 
 
 def main(words: Sequence[str]) -> int:
@@ -141,21 +177,16 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.scenarios.row_worth", description=__doc__)
     parser.add_argument("--find", action="store_true", required=True, help="write row_witnesses.txt anew")
     parser.add_argument(
-        "--played", type=Path, action="append", default=[], metavar="FILE", help="output of replay --json"
+        "--kept", type=Path, metavar="FILE", help="which rows held where; read if it is there, else written"
     )
     parser.add_argument("--workers", type=int, default=2, metavar="N")
     args = parser.parse_args(words)
-    known = {
-        one["id"]: outcome(one)
-        for path in args.played
-        for one in json.loads(path.read_text(encoding="utf-8"))["scenarios"]
-    }
-    found = find(args.workers, known)
+    found = find(args.workers, args.kept)
     lines = [f"{one.row} {one.scenario} {one.worth}" for one in found if isinstance(one, Witness)]
     WITNESSES.write_text(HEADING + "\n".join(sorted(lines)) + "\n", encoding="utf-8")
     dead = sorted(one for one in found if isinstance(one, str))
     for row in dead:
-        sys.stdout.write(f"{row}: no scenario cites it\n")
+        sys.stdout.write(f"{row}: no scenario exercises it\n")
     return 1 if dead else 0
 
 

@@ -78,10 +78,6 @@ def cpu_cases(c, h, s):
             c("limits", {"proc.forks_ps": (5, 900)}),
             c("limits", {"proc.forks_ps": (5, 20)}),
         ),
-        "cpu.starved_agent": (
-            c("virt", {"agent.gap_s": 4, "agent.gap_progress": 0.9}),
-            c("virt", {"agent.gap_s": 4, "agent.gap_progress": 0.1}),
-        ),
     }
 
 
@@ -379,10 +375,6 @@ def hardware_cases(c, h, s):
         "hw.smart_failed": (
             c("hardware", {"hw.smart_health": "FAILED"}),
             c("hardware", {"hw.smart_health": "PASSED"}),
-        ),
-        "hw.smart_grows": (
-            c("hardware", {"hw.smart": ({"197": 0, "5": 8}, {"197": 4, "5": 8})}),
-            c("hardware", {"hw.smart": ({"5": 8}, {"5": 9})}),
         ),
         "prov.node_failed": (
             c("silence", seen=(("prov.event", "HA restart: host node failure", ""),)),
