@@ -334,6 +334,9 @@ class Retention:
     tickets: Duration = setting(
         Duration(1100 * DAY_S), help="closed tickets with events and clocks", min=DAY_S
     )
+    knowledge: Duration = setting(
+        Duration(1100 * DAY_S), help="what solved earlier tickets, in people's words", min=DAY_S
+    )
     contracts: Duration = setting(
         Duration(1100 * DAY_S), help="contract versions that no ticket names", min=DAY_S
     )

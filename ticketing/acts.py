@@ -8,44 +8,24 @@ raises for an expected outcome.
 from __future__ import annotations
 
 import dataclasses
-import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from ticketing import audit, effects, ledger, outbox, people
+from ticketing import audit, effects, knowledge, ledger, outbox, people
 from ticketing.causes import CAUSES, cause
 from ticketing.clocks import Change
 from ticketing.contracts import Book
-from ticketing.model import (
-    CLASSES,
-    ClockKind,
-    Confidence,
-    Reason,
-    TicketId,
-    TicketState,
-    problem_key,
-)
+from ticketing.filing import MAX_TEXT as MAX_TEXT
+from ticketing.filing import MAX_TITLE as MAX_TITLE
+from ticketing.filing import Refusal as Refusal
+from ticketing.filing import file as file
+from ticketing.model import CLASSES, ClockKind, Reason, TicketState
 from ticketing.queries import TicketView, Viewer, ticket
 from ticketing.tables import RowLike
-from ticketing.terms import Contract
 from ticketing.transitions import Row, step
-
-MAX_TEXT = 20_000
-MAX_TITLE = 300
-
-
-@dataclasses.dataclass(frozen=True)
-class Refusal:
-    """Why an act was not done; ``code`` is for machines, ``reason`` for people."""
-
-    code: str
-    """not_found, forbidden, stale, impossible, invalid, not_eligible."""
-    reason: Reason
-    fields: Mapping[str, Reason] = dataclasses.field(default_factory=dict)
-    """Which field is wrong, and how."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +57,7 @@ def perform(
     **fields: Any,
 ) -> TicketView | Refusal:
     """Do one act. Fields by act: text, is_public (note), line (escalate), assignee (assign), class_ and root_cause
-    (requalify), cause and remedy (resolve), into (merge), provider_ref (ask_provider)."""
+    (requalify), class_ and line (qualify), cause and remedy (resolve), into (merge), provider_ref (ask_provider)."""
     row = ledger.ticket_row(tx, ticket_id)
     if row is None or (actor.is_client and row["contract_id"] != actor.contract_id):
         return Refusal("not_found", Reason("refusal.not_found", {"ticket": ticket_id}))
@@ -112,100 +92,17 @@ def perform(
             raise
         refusal = Refusal("impossible", Reason("refusal.other_open"))
     if refusal is not None:
+        if refusal.code == "not_eligible":
+            asked = {"class": fields.get("class_"), "reason": refusal.reason.to_dict()}
+            audit.write(
+                tx, now_ms, actor.person_id, "refuse", f"ticket:{ticket_id}", actor.from_address, asked
+            )
         return refusal
     told = {key: value for key, value in fields.items() if key != "text" and value not in (None, "")}
     audit.write(tx, now_ms, actor.person_id, act, f"ticket:{ticket_id}", actor.from_address, _plain(told))
     view = ticket(tx, actor, ticket_id)
     assert view is not None, "who may act on a ticket may see it"
     return view
-
-
-def file(
-    tx: Connection,
-    book: Book,
-    actor: Viewer,
-    contract_id: str,
-    class_: int,
-    title: str,
-    body: str,
-    now_ms: int,
-    *,
-    host_id: str | None = None,
-    origin: str = "person",
-    began_at_ms: int | None = None,
-    is_preventive: bool = False,
-) -> TicketId | Refusal:
-    """File a ticket of any class by hand; class 2, and preventive work of class 3, only where the contract holds it."""
-    contract_id = (actor.contract_id or "") if actor.is_client else contract_id
-    wrong = _wrong_filing(book, contract_id, class_, title, host_id)
-    if wrong:
-        return Refusal("invalid", Reason("refusal.invalid"), wrong)
-    contract = book.contract(contract_id)
-    # A request that names no server is judged by whether any server of the contract is eligible.
-    asked = [host_id] if host_id else [host.id for host in contract.hosts]
-    refusal = contract.class2_refusal(asked) if class_ == 2 else None
-    if refusal is None and is_preventive:
-        refusal = contract.preventive_refusal(class_)
-    if refusal is not None:
-        return Refusal("not_eligible", refusal, {"class": refusal})
-    body = body.replace("\x00", "")[:MAX_TEXT]  # no database text may hold a NUL
-    changes = ledger.sla_changes(contract, class_, now_ms, "start")
-    values = _filed_values(contract, class_, title, body, host_id, now_ms) | {
-        "contract_version": book.version(contract_id),
-        "origin": origin,
-        "began_at_ms": min(began_at_ms or now_ms, now_ms),
-    }
-    new = effects.NewTicket(values, changes, text=body)
-    ticket_id = effects.insert_ticket(tx, book, new, now_ms, kind="file", actor=actor.person_id)
-    told = {"class": class_, "host": host_id, "preventive": is_preventive}
-    audit.write(tx, now_ms, actor.person_id, "file", f"ticket:{ticket_id}", actor.from_address, told)
-    return TicketId(ticket_id)
-
-
-def _filed_values(
-    contract: Contract, class_: int, title: str, body: str, host_id: str | None, now_ms: int
-) -> dict[str, Any]:
-    scope = f"host:{host_id}" if host_id else f"contract:{contract.id}"
-    return {
-        "contract_id": contract.id,
-        # Two people may file the same words about two different things: each filing is a problem of its own.
-        "problem": problem_key(f"{scope}/{secrets.token_hex(8)}", "request"),
-        "open_mark": 1,
-        "class": class_,
-        "root_cause": "request",
-        "scope": scope,
-        "family": "request",
-        "affected": [host_id] if host_id else [],
-        "confidence": Confidence.HIGH.value,
-        "severity": "medium",
-        "verdict": None,
-        "title": title.replace("\x00", "").strip(),
-        "body": body,
-        "state": TicketState.NEW.value,
-        "line": 1,
-        "profile": cause("request").profile,
-        "language": contract.language,
-        "created_at_ms": now_ms,
-        "updated_at_ms": now_ms,
-        "recurrences": 0,
-        "version": 1,
-    }
-
-
-def _wrong_filing(
-    book: Book, contract_id: str, class_: int, title: str, host_id: str | None
-) -> dict[str, Reason]:
-    """What is wrong with which field of a filing."""
-    wrong: dict[str, Reason] = {}
-    if contract_id not in book.contracts:
-        wrong["contract_id"] = Reason("refusal.no_contract", {"contract": contract_id})
-    if class_ not in CLASSES:
-        wrong["class"] = Reason("refusal.no_class", {"class_": class_})
-    if not title.strip() or len(title) > MAX_TITLE:
-        wrong["title"] = Reason("refusal.title", {"limit": MAX_TITLE})
-    if host_id and contract_id in book.contracts and book.host_contract.get(host_id) != contract_id:
-        wrong["host_id"] = Reason("refusal.no_host", {"host": host_id})
-    return wrong
 
 
 def _missing(rule: Row, fields: Mapping[str, Any]) -> list[str]:
@@ -339,24 +236,31 @@ def _requalify(m: _Moment) -> Refusal | None:
         refusal = contract.class2_refusal(m.row["affected"] or [h.id for h in contract.hosts])
         if refusal is not None:
             return Refusal("not_eligible", refusal, {"class": refusal})
+    line = m.fields.get("line") or m.row["line"]
+    if not isinstance(line, int) or not m.row["line"] <= line <= contract.lines:
+        wrong_line = Reason("refusal.no_line", {"line": m.row["line"], "lines": contract.lines})
+        return Refusal("invalid", wrong_line, {"line": wrong_line})
     reason = Reason(
-        "did.other_cause" if class_ == m.row["class"] else "did.requalify_to",
+        "did.other_cause" if m.act == "requalify" and class_ == m.row["class"] else f"did.{m.act}_to",
         {
             "who": m.actor.person_id,
             "class_before": m.row["class"],
             "class_": class_,
             "cause_before": m.row["root_cause"],
             "cause": root_cause,
+            "line": line,
         },
     )
     changes = ledger.sla_changes(contract, class_, m.now_ms, "retarget") if class_ != m.row["class"] else []
     held = ledger.turn_clocks(m.tx, m.book, m.row, changes)
     values: dict[str, Any] = {"class": class_, "root_cause": root_cause, "profile": cause(root_cause).profile}
+    if line != m.row["line"]:
+        values |= {"line": line, "assignee": None}
     after = ledger.change_ticket(m.tx, m.row, m.now_ms, **values)
     body = {
         "reason": reason.to_dict(),
-        "before": {"class": m.row["class"], "root_cause": m.row["root_cause"]},
-        "after": {"class": class_, "root_cause": root_cause},
+        "before": {"class": m.row["class"], "root_cause": m.row["root_cause"], "line": m.row["line"]},
+        "after": {"class": class_, "root_cause": root_cause, "line": line},
         "clocks": ledger.as_dicts(changes),
         "text": m.text,
     }
@@ -377,6 +281,7 @@ def _resolve(m: _Moment) -> Refusal | None:
         row = ledger.change_ticket(m.tx, row, m.now_ms, reacted_at_ms=m.now_ms, version=row["version"])
     else:
         reaction = []
+    knowledge.keep(m.tx, m.book, row, root_cause, remedy, m.actor.person_id, m.now_ms)
     reason = Reason("did.resolve", {"who": m.actor.person_id, "cause": root_cause, "remedy": remedy})
     body = {"reason": reason.to_dict(), "cause": root_cause, "remedy": remedy}
     effects.resolved(
@@ -424,6 +329,7 @@ _WRITERS: dict[str, Callable[[_Moment], Refusal | None]] = {
     "provider_answered": _provider_answered,
     "escalate": _escalate,
     "assign": _assign,
+    "qualify": _requalify,
     "requalify": _requalify,
     "resolve": _resolve,
     "reopen": _reopen,

@@ -20,6 +20,7 @@ from config import loader
 from config.clock import Clock, SystemClock
 from config.loader import EX_CONFIG, ConfigError
 from ticketing.desk_client import DeskClient, DeskError, DeskSettings
+from ticketing.proposal import WISHES
 from ticketing.texts import LANGUAGES, Texts, texts
 
 EX_USAGE = 64
@@ -95,16 +96,39 @@ def parser() -> argparse.ArgumentParser:
     _ticket_argument(escalate)
     escalate.add_argument("--line", type=int, choices=range(2, 5), help="to this line (default: the next)")
     escalate.add_argument("--text", default="", help="why")
+    qualify = command("qualify", "confirm class and line of what a person filed")
+    _ticket_argument(qualify)
+    qualify.add_argument(
+        "--class", dest="class_", type=int, choices=range(1, 7), help="its class (default: as proposed)"
+    )
+    qualify.add_argument(
+        "--line", type=int, choices=range(1, 5), help="the line that goes on with it (default: as proposed)"
+    )
+    qualify.add_argument("--text", default="", help="why")
+    ask = command("ask", "ask the client; the clock waits for the answer")
+    _ticket_argument(ask)
+    ask.add_argument("text", help="the question; - reads it from standard input")
+    answer = command("answer", "answer what was asked (the client, or staff for the client)")
+    _ticket_argument(answer)
+    answer.add_argument("text", help="the answer; - reads it from standard input")
     resolve = command("resolve", "resolve a ticket")
     _ticket_argument(resolve)
     resolve.add_argument("--cause", required=True, help="what it was, in a word or two")
     resolve.add_argument("--remedy", required=True, help="what helped, in a word or two")
     resolve.add_argument("--text", default="", help="more for the client to read")
-    filing = command("file", "file a ticket")
+    _filing_arguments(command("file", "file a ticket"))
+    return top
+
+
+def _filing_arguments(filing: argparse.ArgumentParser) -> None:
     filing.add_argument("title", help="one line: what is wrong, or what is wanted")
     filing.add_argument("--contract", help="the client's contract (a client's user may leave it out)")
     filing.add_argument(
-        "--class", dest="class_", type=int, choices=range(1, 7), required=True, help="class of the ticket"
+        "--class",
+        dest="class_",
+        type=int,
+        choices=range(1, 7),
+        help="class of the ticket (default: what the words point to; line 1 confirms it)",
     )
     filing.add_argument("--host", help="the server that it is about")
     filing.add_argument(
@@ -112,8 +136,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="nothing is broken yet; in class 3 only under the service stability",
     )
+    filing.add_argument("--application", help="the application of the contract that it is about")
+    filing.add_argument(
+        "--wish", choices=WISHES, help="a request about the servers, class 2 whatever its words"
+    )
+    filing.add_argument(
+        "--line", type=int, choices=range(1, 5), help="with --class, staff: the line that takes it"
+    )
     filing.add_argument("--body", default="", help="more; - reads it from standard input")
-    return top
 
 
 def _ticket_argument(command: argparse.ArgumentParser) -> None:
@@ -241,8 +271,14 @@ def describe(ticket: Mapping[str, Any], words: Texts, now_ms: int) -> list[str]:
     lines += table(rows, 0).splitlines()
     if ticket["body"]:
         lines += ["", *ticket["body"].splitlines()]
+    proposed = ticket.get("proposed")
+    if proposed:
+        told = words.get("desk.unconfirmed", class_=proposed["class"], line=proposed["line"])
+        lines += ["", told, *(f"  - {reason}" for reason in proposed["reasons"])]
     blocks = [
         ("mail.why", [reason["text"] for reason in ticket["reasons"]]),
+        ("desk.changed", [_changed(one, words) for one in ticket.get("changed_before", ())]),
+        ("desk.similar", [_helped(one, words) for one in ticket.get("similar", ())]),
         (
             "mail.next",
             list(ticket["next_steps"]) if ticket["state"] not in ("resolved", "closed", "merged") else [],
@@ -256,6 +292,15 @@ def describe(ticket: Mapping[str, Any], words: Texts, now_ms: int) -> list[str]:
         lines.append(f"  {words.when(event['at_ms'])}  {event['text']}")
         lines += [f"      {said}" for said in event["words"].splitlines()]
     return [printable(line) for line in lines]
+
+
+def _changed(one: Mapping[str, Any], words: Texts) -> str:
+    return f"{words.when(one['at_ms'])}  {one['where']}: {one['text']}"
+
+
+def _helped(one: Mapping[str, Any], words: Texts) -> str:
+    told = words.get("desk.helped", ticket=one["ticket"], remedy=one["remedy"], cause=one["cause"])
+    return told + (f" {words.get('desk.came_back')}" if one["came_back_at_ms"] else "")
 
 
 def _clock_words(clock: Mapping[str, Any], words: Texts, now_ms: int) -> str:
@@ -289,6 +334,20 @@ def _escalate(desk: DeskClient, args: argparse.Namespace, words: Texts, clock: C
     return _act(desk, args, words, "escalate", line=args.line, text=args.text)
 
 
+def _qualify(desk: DeskClient, args: argparse.Namespace, words: Texts, clock: Clock) -> int:
+    proposed = desk.ticket(args.ticket).get("proposed") or {}
+    class_, line = args.class_ or proposed.get("class"), args.line or proposed.get("line")
+    return _act(desk, args, words, "qualify", text=args.text, line=line, **{"class": class_})
+
+
+def _ask(desk: DeskClient, args: argparse.Namespace, words: Texts, clock: Clock) -> int:
+    return _act(desk, args, words, "ask_client", text=_text(args.text))
+
+
+def _answer(desk: DeskClient, args: argparse.Namespace, words: Texts, clock: Clock) -> int:
+    return _act(desk, args, words, "client_answered", text=_text(args.text))
+
+
 def _resolve(desk: DeskClient, args: argparse.Namespace, words: Texts, clock: Clock) -> int:
     return _act(desk, args, words, "resolve", cause=args.cause, remedy=args.remedy, text=args.text)
 
@@ -299,6 +358,9 @@ def _file(desk: DeskClient, args: argparse.Namespace, words: Texts, clock: Clock
         "class": args.class_,
         "contract": args.contract,
         "host": args.host,
+        "application": args.application,
+        "wish": args.wish,
+        "line": args.line,
         "body": _text(args.body),
         "preventive": args.preventive or None,
     }
@@ -306,6 +368,10 @@ def _file(desk: DeskClient, args: argparse.Namespace, words: Texts, clock: Clock
     if args.json:
         return _print_json(filed)
     print(words.get("desk.filed", ticket=filed["id"]))
+    if not filed.get("is_confirmed", True):
+        print(words.get("desk.filed_as", class_=filed["class"]))
+        for reason in filed["proposed"]["reasons"]:
+            print(f"  - {printable(reason)}")
     return 0
 
 
@@ -315,6 +381,9 @@ _COMMANDS = {
     "take": _take,
     "note": _note,
     "escalate": _escalate,
+    "qualify": _qualify,
+    "ask": _ask,
+    "answer": _answer,
     "resolve": _resolve,
     "file": _file,
 }

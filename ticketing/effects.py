@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
-from ticketing import clocks, ledger, outbox, tables
+from ticketing import clocks, knowledge, ledger, outbox, tables
 from ticketing.causes import cause, first_line
 from ticketing.clocks import Change
 from ticketing.contracts import Book
@@ -37,6 +37,8 @@ class NewTicket:
     """How its clocks start."""
     reasons: Sequence[Reason] = ()
     text: str = ""
+    told: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """More for the body of its first event."""
 
 
 def insert_ticket(
@@ -98,6 +100,7 @@ def _first_words(new: NewTicket, row: RowLike) -> dict[str, Any]:
         "clocks": ledger.as_dicts(new.changes),
         "previous": row["previous_id"],
         "text": new.text,
+        **new.told,
     }
 
 
@@ -311,6 +314,7 @@ def reopened(
         recurrences=row["recurrences"] + 1,
     )
     ledger.set_hosts(tx, row, after)
+    knowledge.refuted(tx, row["id"], now_ms)
     held = ledger.turn_clocks(tx, book, row, changes)
     body = {
         "reason": reason.to_dict(),

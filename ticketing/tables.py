@@ -118,6 +118,9 @@ audit = Table(
     Column("details", JSON, nullable=False, default=dict),
 )
 
+# What was done to one object, and which requests a contract did not hold, newest first.
+Index("ix_audit_object", audit.c.object, audit.c.id)
+
 tickets = Table(
     "tickets",
     metadata,
@@ -250,3 +253,26 @@ outbox = Table(
     Column("settled_at_ms", Instant, nullable=True),
     Column("last_error", Text, nullable=False, default=""),
 )
+
+knowledge = Table(
+    "knowledge",
+    metadata,
+    # What solved a ticket, in the words of who resolved it (ticketing.knowledge): shown with the next that is like it.
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("ticket_id", Id, nullable=False, index=True),  # no foreign key: a lesson outlives its ticket
+    Column("contract_id", String(64), nullable=False),
+    Column("at_ms", Instant, nullable=False, index=True),
+    Column("root_cause", String(64), nullable=False),
+    Column("host_id", String(64), nullable=False, default=""),
+    Column("application", String(200), nullable=False, default=""),
+    Column("provider", String(100), nullable=False, default=""),
+    Column(
+        "title", String(300), nullable=False, default=""
+    ),  # what a person wrote; "" for the machine's ticket
+    Column("cause", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+    Column("by", String(64), nullable=False),
+    Column("refuted_at_ms", Instant, nullable=True),  # the ticket came back all the same
+)
+Index("ix_knowledge_cause", knowledge.c.root_cause, knowledge.c.id)
+Index("ix_knowledge_contract", knowledge.c.contract_id, knowledge.c.id)

@@ -67,6 +67,8 @@ TABLE: dict[tuple[TicketState, str], Row] = {
     (P, "provider_answered"): Row(W, STAFF, ("text",), "provider_pause", "did.provider_answered"),
     **_in_each(OPEN_STATES, "escalate", who=STAFF | MACHINE_ONLY, sentence="did.escalate"),
     **_in_each(OPEN_STATES, "assign", who=STAFF, needs=("assignee",), sentence="did.assign"),
+    # Line 1 confirms class and line of what a person filed; a changed verdict needs its why, this does not.
+    **_in_each(OPEN_STATES, "qualify", who=STAFF, needs=("class_",), sentence="did.qualify"),
     **_in_each(
         OPEN_STATES,
         "requalify",

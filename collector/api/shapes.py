@@ -117,6 +117,28 @@ class ActShape(msgspec.Struct):
     """Fields that the act wants filled."""
 
 
+class SimilarShape(msgspec.Struct):
+    """An earlier ticket that is like this one, and what solved it."""
+
+    ticket: int
+    at_ms: int
+    cause: str
+    remedy: str
+    common: list[str]
+    """What the two have in common: cause, host, application, contract, provider, words."""
+    came_back_at_ms: int | None
+    """When it came back all the same."""
+
+
+class ChangeShape(msgspec.Struct):
+    """Something that happened just before the fault began."""
+
+    at_ms: int
+    kind: str
+    where: str
+    text: str
+
+
 class TicketFull(msgspec.Struct, rename={"class_": "class"}):
     """A ticket with everything an engineer asks first."""
 
@@ -153,6 +175,10 @@ class TicketFull(msgspec.Struct, rename={"class_": "class"}):
     reasons: list[ReasonShape]
     would_change: list[ReasonShape]
     next_steps: list[str]
+    similar: list[SimilarShape]
+    changed_before: list[ChangeShape]
+    proposed: ProposalShape | None
+    """Of a filed ticket whose class and line nobody has confirmed yet."""
     evidence: dict[str, Any]
     """The newest evidence: ``top``, ``log``, ``series``, ``notes`` as the agent sent them."""
     events: list[EventShape]
@@ -163,7 +189,8 @@ class FileTicket(msgspec.Struct, rename={"class_": "class"}, forbid_unknown_fiel
     """A ticket that a person files."""
 
     title: Title
-    class_: ClassNumber
+    class_: ClassNumber | None = None
+    """Left out: the proposed one is taken, and line 1 confirms it."""
     contract: Name | None = None
     """May be left out by a client's user, who files for its own contract only."""
     body: LongText = ""
@@ -171,13 +198,32 @@ class FileTicket(msgspec.Struct, rename={"class_": "class"}, forbid_unknown_fiel
     """The server that it is about, where there is one."""
     preventive: bool = False
     """Nothing is broken yet: work against what may come. In class 3 it needs the service "stability"."""
+    application: ShortText = ""
+    """The application of the contract that it is about, where there is one."""
+    wish: Literal["", "switch_to_backup", "upkeep"] = ""
+    """What is asked of the servers: both are class 2."""
+    line: LineNumber | None = None
+    """Staff, with a class: the line that takes it at once."""
 
 
-class Filed(msgspec.Struct):
-    """Where the filed ticket is."""
+class ProposalShape(msgspec.Struct, rename={"class_": "class"}):
+    """The class and line that the words point to; a person decides."""
+
+    class_: int
+    line: int
+    reasons: list[str]
+
+
+class Filed(msgspec.Struct, rename={"class_": "class"}):
+    """Where the filed ticket is, and as what it was taken."""
 
     id: int
     version: int
+    class_: int
+    line: int
+    is_confirmed: bool
+    """False: line 1 has still to confirm class and line."""
+    proposed: ProposalShape
 
 
 class ActRequest(msgspec.Struct, rename={"class_": "class"}, forbid_unknown_fields=True):
@@ -186,7 +232,7 @@ class ActRequest(msgspec.Struct, rename={"class_": "class"}, forbid_unknown_fiel
     seen_version: Version
     text: LongText | None = None
     line: LineNumber | None = None
-    """escalate: to this line; empty = the next one."""
+    """escalate: to this line; empty = the next one. qualify: the line that it goes to."""
     assignee: Name | None = None
     class_: ClassNumber | None = None
     root_cause: CauseName | None = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, get, post, route
 from litestar.params import Body, FromPath, PathParameter, QueryParameter
+from sqlalchemy import Connection
 
 from collector.api.answers import FILE, READ, READ_ONE, WRITE
 from collector.api.shapes import (
@@ -13,25 +15,30 @@ from collector.api.shapes import (
     NO_NUL,
     ActRequest,
     ActShape,
+    ChangeShape,
     ClockShape,
     EventShape,
     Filed,
     FileTicket,
+    ProposalShape,
     ReasonShape,
+    SimilarShape,
     TicketFull,
     TicketList,
     TicketRow,
 )
-from collector.web import evidence_view, ticket_load, ticket_search, ticket_words
+from collector.web import changes, evidence_view, ticket_load, ticket_search, ticket_words
 from collector.web.clock_lines import ClockLine
 from collector.web.faults import ApiFault
 from collector.web.ticket_load import TicketBundle
 from collector.web.visitor import context_of, known, meant, visitor_of
-from ticketing import acts
+from ticketing import acts, filing
 from ticketing.acts import Refusal
 from ticketing.contracts import Book
+from ticketing.knowledge import Similar
 from ticketing.model import Reason, TicketState
-from ticketing.queries import MAX_PAGE, EventView, TicketFilter, TicketLine, list_tickets
+from ticketing.queries import MAX_PAGE, EventView, TicketFilter, TicketLine, TicketView, Viewer, list_tickets
+from ticketing.queries import ticket as load_ticket
 from ticketing.runbook import page as runbook
 from ticketing.texts import Texts, texts
 from ticketing.transitions import PERSON_ACTS, step
@@ -58,6 +65,7 @@ ActName = Literal[
     "provider_answered",
     "escalate",
     "assign",
+    "qualify",
     "requalify",
     "resolve",
     "merge",
@@ -131,11 +139,12 @@ async def ticket(request: Request[Any, Any, Any], ticket_id: TicketNumber) -> Ti
     response_description="Filed",
 )
 async def file_ticket(request: Request[Any, Any, Any], data: Annotated[FileTicket, Body()]) -> Filed:
-    """File a ticket of any class; class 2 is taken only where the contract holds it."""
+    """File a ticket of any class; class 2 is taken only where the contract holds it, else recorded and refused."""
     context, visitor = context_of(request), visitor_of(request)
     viewer, book, now_ms = visitor.viewer, context.book(), context.clock.now_ms()
-    done = await context.write(
-        lambda tx: acts.file(
+
+    def work(tx: Connection) -> TicketView | Refusal:
+        done = acts.file(
             tx,
             book,
             viewer,
@@ -146,12 +155,27 @@ async def file_ticket(request: Request[Any, Any, Any], data: Annotated[FileTicke
             now_ms,
             host_id=data.host,
             is_preventive=data.preventive,
+            application=data.application,
+            wish=data.wish,
+            line=data.line,
         )
-    )
+        return done if isinstance(done, Refusal) else _written(tx, viewer, done)
+
+    words = texts(visitor.language)
+    done = await context.write(work)
     if isinstance(done, Refusal):
-        raise _refused(texts(visitor.language), done)
-    context.bell.ring_ticket(done)
-    return Filed(id=done, version=1)
+        raise _refused(words, done)
+    context.bell.ring_ticket(done.id)
+    told = done.events[0].body
+    proposed = _proposed(words, told["proposal"])
+    assert proposed is not None
+    return Filed(done.id, done.version, done.class_, done.line, bool(told["is_confirmed"]), proposed)
+
+
+def _written(tx: Connection, viewer: Viewer, ticket_id: int) -> TicketView:
+    view = load_ticket(tx, viewer, ticket_id, events=1)
+    assert view is not None, "who files a ticket may see it"
+    return view
 
 
 @post(
@@ -204,7 +228,7 @@ def _refused(words: Texts, refusal: Refusal) -> ApiFault:
 async def _full(request: Request[Any, Any, Any], ticket_id: int) -> TicketFull:
     context, visitor = context_of(request), visitor_of(request)
     viewer, book = visitor.viewer, context.book()
-    bundle = await context.read(lambda conn: ticket_load.load(conn, viewer, ticket_id))
+    bundle = await context.read(lambda conn: ticket_load.load(conn, book, viewer, ticket_id))
     if bundle is None:
         raise ApiFault(404, "not_found", "there is no such ticket")
     zone = book.contract(bundle.ticket.contract_id).calendar.zone
@@ -258,10 +282,30 @@ def full(
         reasons=[_reason(words, reason) for reason in view.reasons],
         would_change=[_reason(words, reason) for reason in view.would_change],
         next_steps=[] if is_client else runbook.steps(words, view.root_cause),
+        similar=[_similar(one) for one in bundle.similar],
+        changed_before=[
+            ChangeShape(one.at_ms, one.kind, one.where, changes.in_words(words, one))
+            for one in bundle.changes
+        ],
+        proposed=_proposed(words, filing.unconfirmed(view.origin, view.events)),
         evidence=dict(evidence_view.newest(view.events)),
         events=[_event(words, event, names) for event in view.events],
         acts=[_act(words, view.state, act) for act in view.acts],
     )
+
+
+def _similar(one: Similar) -> SimilarShape:
+    told = one.lesson
+    return SimilarShape(
+        told.ticket_id, told.at_ms, told.cause, told.remedy, list(one.common), told.refuted_at_ms
+    )
+
+
+def _proposed(words: Texts, raw: Mapping[str, Any] | None) -> ProposalShape | None:
+    if raw is None:
+        return None
+    reasons = [words.reason(Reason.from_dict(reason)) for reason in raw["reasons"]]
+    return ProposalShape(raw["class"], raw["line"], reasons)
 
 
 def _clock(line: ClockLine) -> ClockShape:

@@ -32,6 +32,7 @@ from ticketing.tables import (
     audit,
     clocks,
     contracts,
+    knowledge,
     login_failures,
     outbox,
     sessions,
@@ -188,6 +189,10 @@ def _audit(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     return _simple(audit, audit.c.at_ms < before_ms, tx, batch)
 
 
+def _knowledge(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
+    return _simple(knowledge, knowledge.c.at_ms < before_ms, tx, batch)
+
+
 def _tickets(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     """Closed tickets with their events, clocks and judgements; a parent goes after its last child."""
     child = tickets.alias("child")
@@ -248,6 +253,7 @@ _RULES = (
     ("vitals", _vitals),
     ("courses", _courses),
     ("roll_outs", _roll_outs),
+    ("knowledge", _knowledge),
     ("tickets", _tickets),
     ("contracts", _contracts),
     ("hosts", _hosts),

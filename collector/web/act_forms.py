@@ -8,6 +8,7 @@ from typing import Any
 
 from collector.api.shapes import MAX_ID
 from collector.web.paging import number
+from ticketing import filing
 from ticketing.causes import CAUSES
 from ticketing.model import CLASSES, LINES
 from ticketing.people import Person
@@ -41,6 +42,7 @@ FIELDS: Mapping[str, tuple[Spec, ...]] = {
     "provider_answered": (Spec("text", "textarea", True, "answer"),),
     "escalate": (Spec("line", "select", True), TEXT),
     "assign": (Spec("assignee", "select", True), TEXT),
+    "qualify": (Spec("class_", "select", True, "class"), Spec("line", "select", True), TEXT),
     "requalify": (Spec("class_", "select", True, "class"), Spec("root_cause", "select", True), MUST_TEXT),
     "resolve": (Spec("cause", "text", True), Spec("remedy", "text", True), TEXT),
     "merge": (Spec("into", "number", True), TEXT),
@@ -124,10 +126,13 @@ def act_forms(
 ) -> list[ActForm]:
     """The forms for the acts that this person may do now."""
     seen_event = ticket.events[-1].id if ticket.events else 0
+    proposed = filing.unconfirmed(ticket.origin, ticket.events)
     forms = []
     for act in ticket.acts:
         if act not in FIELDS or (act == "escalate" and ticket.line >= contract.lines):
             continue
+        if act == "qualify" and proposed is None:
+            continue  # the machine's verdict is changed with a why, and what is confirmed is confirmed
         if act == "take" and ticket.assignee == viewer.person_id:
             continue
         mine = attempt if attempt is not None and attempt.act == act else None
@@ -143,7 +148,9 @@ def act_forms(
                 fields=fields,
                 seen_version=ticket.version,
                 seen_event=seen_event,
-                is_open=mine is not None,
+                is_open=mine is not None
+                or act == "qualify"
+                or (viewer.is_client and act == "client_answered"),
                 is_held=mine is not None and any(mine.typed.values()),
                 fault=mine.fault if mine else "",
             )
@@ -160,15 +167,19 @@ def _field(
     staff: Sequence[Person],
     mine: Attempt | None,
 ) -> FormField:
-    value = mine.typed.get(spec.name, "") if mine else _proposed(words, act, spec.name, ticket)
+    value = mine.typed.get(spec.name, "") if mine else _proposed(words, act, spec.name, ticket, contract)
     fault = mine.fields.get(spec.name.rstrip("_"), "") if mine else ""
     label = words.get(f"web.field.{spec.label or spec.name}")
-    options = _options(words, spec.name, ticket, contract, staff) if spec.kind == "select" else ()
+    options = _options(words, act, spec.name, ticket, contract, staff) if spec.kind == "select" else ()
     return FormField(spec.name, spec.kind, label, spec.is_required, value, options, fault)
 
 
-def _proposed(words: Texts, act: str, name: str, ticket: TicketView) -> Any:
+def _proposed(words: Texts, act: str, name: str, ticket: TicketView, contract: Contract) -> Any:
     """What most people would choose here."""
+    if act == "qualify":
+        told = filing.unconfirmed(ticket.origin, ticket.events) or {}
+        line = min(max(ticket.line, int(told.get("line", ticket.line))), contract.lines)
+        return {"class_": ticket.class_, "line": line}.get(name, "")
     if name == "line":
         return ticket.line + 1
     if name == "class_":
@@ -181,12 +192,12 @@ def _proposed(words: Texts, act: str, name: str, ticket: TicketView) -> Any:
 
 
 def _options(
-    words: Texts, name: str, ticket: TicketView, contract: Contract, staff: Sequence[Person]
+    words: Texts, act: str, name: str, ticket: TicketView, contract: Contract, staff: Sequence[Person]
 ) -> list[tuple[Any, str]]:
     if name == "line":
+        lowest = ticket.line if act == "qualify" else ticket.line + 1
         return [
-            (line, words.get("web.tickets.line", line=line))
-            for line in range(ticket.line + 1, contract.lines + 1)
+            (line, words.get("web.tickets.line", line=line)) for line in range(lowest, contract.lines + 1)
         ]
     if name == "class_":
         return [(class_, f"{class_} · " + words.get(f"class.{class_}")) for class_ in CLASSES]

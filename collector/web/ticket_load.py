@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from sqlalchemy import Connection, select
 
 from collector.api.host_queries import by_host
-from ticketing import people
+from collector.web import changes
+from collector.web.changes import Changed
+from ticketing import knowledge, people
+from ticketing.contracts import Book
+from ticketing.knowledge import Similar
 from ticketing.people import Person
 from ticketing.queries import TicketFilter, TicketLine, TicketView, Viewer, list_tickets, ticket
-from ticketing.tables import ticket_events, tickets
+from ticketing.tables import tickets
 
 MAX_SHOWN_HOSTS = 40
 MAX_EVENTS = 200
@@ -20,12 +24,11 @@ MAX_SIMILAR = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Similar:
-    """An earlier ticket of the same problem, and what helped then."""
+class Earlier:
+    """An earlier ticket of the very same problem that nobody had to solve: it passed by itself, or was merged."""
 
     id: int
     at_ms: int
-    remedy: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +39,10 @@ class TicketBundle:
     parent: TicketView | None
     children: Sequence[TicketLine]
     similar: Sequence[Similar]
+    earlier: Sequence[Earlier]
+    changes: Sequence[Changed]
+    open_beside: Sequence[TicketLine]
+    """Of a filed ticket: open tickets of the machine about the same host."""
     lives: Mapping[str, str]
     staff: Sequence[Person]
 
@@ -44,7 +51,7 @@ class TicketBundle:
         return {person.id: person.name for person in self.staff}
 
 
-def load(conn: Connection, viewer: Viewer, ticket_id: int) -> TicketBundle | None:
+def load(conn: Connection, book: Book, viewer: Viewer, ticket_id: int) -> TicketBundle | None:
     """None where there is no such ticket for this person."""
     view = ticket(conn, viewer, ticket_id, events=MAX_EVENTS)
     if view is None:
@@ -55,11 +62,15 @@ def load(conn: Connection, viewer: Viewer, ticket_id: int) -> TicketBundle | Non
     children: Sequence[TicketLine] = ()
     if view.children:
         children = list_tickets(conn, viewer, TicketFilter(parent_id=view.id), limit=MAX_CHILDREN).tickets
+    similar = knowledge.similar(conn, book, viewer, _about(book, view))
     return TicketBundle(
         ticket=view,
         parent=parent,
         children=children,
-        similar=_similar(conn, view),
+        similar=similar,
+        earlier=_earlier(conn, view, {one.lesson.ticket_id for one in similar}),
+        changes=changes.just_before(conn, book, viewer, view),
+        open_beside=_open_beside(conn, viewer, view),
         lives=by_host(conn, viewer, view.affected[:MAX_SHOWN_HOSTS]),
         staff=people.staff(conn),
     )
@@ -70,7 +81,12 @@ def names_of(conn: Connection) -> dict[str, str]:
     return {person.id: person.name for person in people.staff(conn)}
 
 
-def _similar(conn: Connection, view: TicketView) -> list[Similar]:
+def _about(book: Book, view: TicketView) -> knowledge.About:
+    names = ("id", "contract_id", "root_cause", "affected", "scope", "title")
+    return knowledge.about(book, {name: getattr(view, name) for name in names})
+
+
+def _earlier(conn: Connection, view: TicketView, known: Container[int]) -> list[Earlier]:
     """Earlier tickets of the same problem under the same contract: an index holds exactly these."""
     wanted = (
         select(tickets.c.id, tickets.c.created_at_ms)
@@ -82,11 +98,12 @@ def _similar(conn: Connection, view: TicketView) -> list[Similar]:
         .order_by(tickets.c.id.desc())
         .limit(MAX_SIMILAR)
     )
-    found = {row.id: row.created_at_ms for row in conn.execute(wanted)}
-    if not found:
-        return []
-    resolved = select(ticket_events.c.ticket_id, ticket_events.c.body).where(
-        ticket_events.c.ticket_id.in_(found), ticket_events.c.kind == "resolve"
-    )
-    remedies = {row.ticket_id: str(row.body.get("remedy") or "") for row in conn.execute(resolved)}
-    return [Similar(ticket_id, at_ms, remedies.get(ticket_id, "")) for ticket_id, at_ms in found.items()]
+    return [Earlier(row.id, row.created_at_ms) for row in conn.execute(wanted) if row.id not in known]
+
+
+def _open_beside(conn: Connection, viewer: Viewer, view: TicketView) -> Sequence[TicketLine]:
+    if view.origin == "machine" or not view.affected:
+        return ()
+    wanted = TicketFilter(state="open", contract_id=view.contract_id, host_id=view.affected[0])
+    found = list_tickets(conn, viewer, wanted, limit=MAX_SIMILAR + 1).tickets
+    return [line for line in found if line.id != view.id][:MAX_SIMILAR]

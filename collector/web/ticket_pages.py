@@ -12,7 +12,16 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from collector.api.shapes import MAX_ID
-from collector.web import act_forms, evidence_view, paging, render, ticket_load, ticket_search, ticket_words
+from collector.web import (
+    act_forms,
+    evidence_view,
+    paging,
+    render,
+    ticket_content,
+    ticket_load,
+    ticket_search,
+    ticket_words,
+)
 from collector.web.act_forms import Attempt
 from collector.web.ticket_load import TicketBundle
 from collector.web.tones import BAD, CALM, GOOD, INFO, LIFE_TONES, WARN
@@ -164,7 +173,7 @@ async def _page(
     viewer, book, now_ms = visitor.viewer, context.book(), context.clock.now_ms()
     bundle = None
     if 1 <= ticket_id <= MAX_ID:
-        bundle = await context.read(lambda conn: ticket_load.load(conn, viewer, ticket_id))
+        bundle = await context.read(lambda conn: ticket_load.load(conn, book, viewer, ticket_id))
     if bundle is None:
         raise NotFoundException(detail="there is no such ticket")
     zone = book.contract(bundle.ticket.contract_id).calendar.zone
@@ -238,7 +247,12 @@ def ticket_values(
         "parent": ticket_words.row(words, bundle.parent, **kin) if bundle.parent else None,
         "merged_into": ticket.merged_into,
         "children": [ticket_words.row(words, child, **kin) for child in bundle.children],
-        "similar": bundle.similar,
+        "similar": [ticket_content.similar(words, one, bundle.names) for one in bundle.similar],
+        "earlier": bundle.earlier,
+        "changes": [ticket_content.change(words, one, ticket.began_at_ms) for one in bundle.changes],
+        "question": ticket_content.question(ticket),
+        "proposed": None if viewer.is_client else ticket_content.proposed(words, ticket),
+        "open_beside": [ticket_words.row(words, line, **kin) for line in bundle.open_beside],
     }
 
 

@@ -16,7 +16,6 @@ from collector.web import (
     language,
     live,
     paging,
-    proposal,
     render,
     safety,
     ticket_search,
@@ -164,23 +163,6 @@ def test_short_durations_take_the_two_largest_units_and_never_flatter():
         durations.short(texts("en"), ms) for ms in (0, 59_999, 60_000, 13_739_000, 90_000_000, 86_400_000)
     ]
     assert said == ["0 s", "59 s", "1 min", "3 h 48 min", "1 d 1 h", "1 d"]
-
-
-@pytest.mark.parametrize(
-    ("title", "class_"),
-    [
-        ("Сайт не працює", 3),
-        ("Прошу перемкнути на резервний сервер", 2),
-        ("Не проходить оплата в кошику", 4),
-        ("На сайті вірус", 5),
-        ("Закінчується місце на диску", 2),
-        ("Хостинг повідомив про роботи", 1),
-        ("Which documentation should we read?", 6),
-        ("Hello", 6),
-    ],
-)
-def test_a_class_is_proposed_from_the_words(title, class_):
-    assert proposal.propose(title, "").class_ == class_
 
 
 def test_marks_of_pages_and_numbers_from_addresses_are_bounded():
