@@ -22,9 +22,15 @@ class Greeting(http.server.BaseHTTPRequestHandler):
         """Probes come every few seconds; nobody reads about them."""
 
 
+class Site(http.server.ThreadingHTTPServer):
+    """As a real web server: while it is frozen the kernel goes on taking connections for it, and nobody answers them."""
+
+    request_queue_size = 511
+
+
 def main() -> None:
     """Serve on 127.0.0.1 at the port given as the only argument."""
-    http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Greeting).serve_forever()
+    Site(("127.0.0.1", int(sys.argv[1])), Greeting).serve_forever()
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def signal_value(words: Texts, signal: str, value: Value, unit: str = "") -> str
         unit_key = f"web.unit.{unit}"
         if unit_key in words:
             unit = words.get(unit_key)
-        return f"{shown} {unit}" if unit and unit not in UNSAID else shown
+        return f"{shown} {unit}" if _is_said(unit) else shown
     if signal == "host.gap" and isinstance(value, Mapping):
         key = f"web.gap.{value.get('kind')}"
         if key in words:
@@ -135,6 +135,11 @@ def signal_value(words: Texts, signal: str, value: Value, unit: str = "") -> str
             rung = words.get(rung) if rung in words else _plain(value.get("rung"))
             return words.get(key, rung=rung) if key == CUT else words.get(key)
     return _plain(value)
+
+
+def _is_said(unit: str) -> bool:
+    """Whether people want to read it: not what the number says, and not the list of a word's values (``up|down``, ``0..3``)."""
+    return bool(unit) and unit not in UNSAID and "|" not in unit and ".." not in unit
 
 
 def _plots(words: Texts, series: Mapping[str, Any], mark_ms: int) -> list[tuple[str, Markup]]:
@@ -147,7 +152,7 @@ def _plots(words: Texts, series: Mapping[str, Any], mark_ms: int) -> list[tuple[
             continue  # a flag that never moved is said in the facts
         unit = known.unit if known else ""
         unit = words.get(f"web.unit.{unit}") if f"web.unit.{unit}" in words else unit
-        unit = "" if unit in UNSAID else unit
+        unit = unit if _is_said(unit) else ""
         title = meaning(words, name)
         svg = plots.svg(
             points, mark_ms=mark_ms, unit=unit, title=title, language=words.language, zone=words.zone

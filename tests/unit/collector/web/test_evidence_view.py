@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from agent.forensics import KINDS
-from collector.web.evidence_view import evidence_view, newest, signal_value
+from agent.signals import catalogue
+from collector.web.evidence_view import evidence_view, meaning, newest, signal_value
 from collector.web.render import TEXTS_FOLDER
 from ticketing.queries import EventView
 from ticketing.texts import register, texts
@@ -97,3 +98,13 @@ def test_notes_have_names_for_people_and_our_own_are_not_shown(language: str, na
     }
     view = evidence_view(texts(language), body, T0)
     assert view is not None and view.notes == [(name, "python, nginx")]
+
+
+@pytest.mark.parametrize("language", ["uk", "en"])
+def test_every_signal_of_the_catalogue_has_a_name_for_people(language: str) -> None:
+    assert [name for name in catalogue.BY_NAME if meaning(texts(language), name) == name] == []
+
+
+def test_a_unit_that_only_lists_what_a_value_may_be_is_not_said_beside_it() -> None:
+    assert signal_value(texts("en"), "net.anchors", 3) == "3"
+    assert signal_value(texts("en"), "fs.used_pct", 97.25) == "97.2 %"
