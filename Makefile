@@ -66,8 +66,8 @@ e2e: $(DEV_STAMP) ## real processes, real browser, real machines
 sim: $(DEV_STAMP) ## the simulated fleet: SEED=, HOURS= (simulated), HOSTS=
 	@$(PY) -m tests.sim.world $(if $(SEED),--seed $(SEED)) --hours $(HOURS) $(if $(HOSTS),--hosts $(HOSTS))
 
-sim-month: $(DEV_STAMP) ## a simulated month that opens no ticket: SEED=, DAYS=, FAULTS= (then exactly theirs)
-	@$(PY) -m tests.sim.month $(if $(SEED),--seed $(SEED)) --days $(DAYS) --faults $(FAULTS)
+sim-month: $(DEV_STAMP) ## a simulated month that opens no ticket: SEED=, DAYS=, FAULTS= (then exactly theirs), EVENTS=1 (1000 hosts, by events), HOSTS=
+	@$(PY) -m tests.sim.live $(if $(SEED),--seed $(SEED)) --days $(DAYS) --faults $(FAULTS) $(if $(HOSTS),--hosts $(HOSTS)) $(if $(EVENTS),--events)
 
 score: $(RUN_STAMP) ## real data against the marks of its SCORE.md: DATA=folder, GATE=1 exits 1 where one is missed
 	@$(PY) -m tests.score --data "$(DATA)" $(if $(GATE),--gate)

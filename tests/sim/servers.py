@@ -74,6 +74,8 @@ class Server:
         self.faults: set[str] = set()
         self.work: dict[tuple[str, str], float] = {}
         """What the machine does besides its usual: (signal, subject) -> level; within a few percent of it."""
+        self._acts: list[str] = []
+        """What people did since the last sweep."""
         self.is_up = True
         self.boot_at_ms = world.now_ms - world.random.randrange(3_600_000, 86_400_000)
         self.boot_id = self._new_id()
@@ -123,6 +125,10 @@ class Server:
         """A live migration: the guest's clocks do not count this time."""
         self.boot_at_ms += for_ms
         self.skew_ms -= for_ms
+
+    def act(self, words: str) -> None:
+        """Somebody at the machine does something that its log keeps."""
+        self._acts.append(words)
 
     def kill_agent(self) -> None:
         """kill -9: memory is gone, the spool stays."""
@@ -195,8 +201,11 @@ class Server:
         noise = self._noise.uniform
         usual = {
             ("cpu.user_pct", ""): noise(5, 30),
+            ("cpu.sys_pct", ""): noise(1, 4),
             ("cpu.steal_pct", ""): noise(30, 60) if "steal" in self.faults else noise(0, 2),
+            ("cpu.spin_score", ""): noise(0.4, 0.55) if "steal" in self.faults else noise(0.95, 1.05),
             ("load.per_cpu", ""): noise(0.1, 0.8),
+            ("sched.runq_per_cpu", ""): noise(0.0, 0.5),
             ("disk.await_ms", ""): noise(0.5, 4),
             ("mem.avail_pct", ""): noise(40, 60),
             ("fs.used_pct", "/"): noise(40, 42),
@@ -205,7 +214,11 @@ class Server:
             ("svc.unit_failed", "nginx.service"): "unit" in self.faults,
         }
         usual |= {key: level * noise(0.97, 1.03) for key, level in self.work.items()}
-        return [Sample(signal, subject, value, mono_ms) for (signal, subject), value in usual.items()]
+        acts, self._acts = self._acts, []
+        return [
+            *(Sample("ops.action", "", act, mono_ms) for act in acts),
+            *(Sample(signal, subject, value, mono_ms) for (signal, subject), value in usual.items()),
+        ]
 
     def _note(self, stored: list[wire.FindingChange]) -> None:
         if self.core is not None:

@@ -37,6 +37,8 @@ from ticketing.terms import Contract
 START_MS = 1_767_225_600_000
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
+CLIENTS = ("acme", "birch")
+PROVIDERS = ("alfa", "bravo", "charlie", "delta")
 QUIET_END_MS = 60 * MINUTE_MS
 """At the end everything is healed, and this long given to deliver, decide, cease to flap and resolve."""
 
@@ -57,6 +59,9 @@ class Size:
     """Above 1 less goes wrong in an hour."""
     service_s: float = 120.0
     """How often each host's service is asked from outside."""
+    clients: int = 2
+    """Every second one may not have class 2 work done."""
+    hosts_a_provider: int = 1_000_000
 
 
 FAST = Size(hosts=6, interval_s=1.0, sweep_ms=5_000, tick_ms=1_000)
@@ -183,7 +188,11 @@ class World:
     def _server(self, number: int, folder: Path) -> Server:
         own = folder / f"h{number:02}"
         own.mkdir()
-        return Server(self, f"h{number:02}", own)
+        return self.new_server(f"h{number:02}", own)
+
+    def new_server(self, host_id: str, folder: Path) -> Server:
+        """A server of the kind that this world has."""
+        return Server(self, host_id, folder)
 
     def contracts(self) -> list[Contract]:
         """What is agreed on these hosts."""
@@ -193,13 +202,14 @@ class World:
         loaded = contracts.Loaded(tuple(self.contracts()), ())
         self.collector.store.write(lambda tx: contracts.apply(tx, loaded, self.now_ms, "sim"))
         for number, server in enumerate(self.servers):
-            terms = loaded.contracts[number % 2].host(server.id)
+            contract = loaded.contracts[number % self.size.clients]
+            terms = contract.host(server.id)
             assert terms is not None
             self.collector.store.write(
-                lambda tx, number=number, server=server, terms=terms: enrol(
+                lambda tx, contract=contract, server=server, terms=terms: enrol(
                     tx,
                     server.id,
-                    loaded.contracts[number % 2].id,
+                    contract.id,
                     self.now_ms,
                     addresses=terms.addresses,
                     topology=dataclasses.asdict(terms.topology),
@@ -314,32 +324,38 @@ class World:
 
 
 def _address(number: int) -> str:
-    return f"192.0.2.{number + 1}"
+    return f"192.0.2.{number + 1}" if number < 250 else f"198.18.{number // 250}.{number % 250 + 1}"
+
+
+def _provider(number: int, size: Size) -> str:
+    which = number // size.hosts_a_provider
+    return PROVIDERS[which] if which < len(PROVIDERS) else f"provider{which}"
 
 
 @functools.cache
 def _contracts(size: Size) -> list[Contract]:
-    """Two clients, their hosts mixed over one provider's nodes; the second may not have class 2 work done."""
+    """Clients, their hosts mixed over the providers' nodes; of two the second may not have class 2 work done."""
     texts = []
-    for which, name in enumerate(("acme", "birch")):
+    names = [*CLIENTS, *(f"client{n}" for n in range(len(CLIENTS), size.clients))]
+    for which, name in enumerate(names[: size.clients]):
         hosts = "\n".join(
             f"""
   - id: h{n:02}
     addresses: ["{_address(n)}"]
-    kind: {"vds" if which == 0 else "shared"}
+    kind: {"vds" if which % 2 == 0 else "shared"}
     web_environment: true
     exclusive_access: true
     interval: {size.interval_s} s
-    topology: {{provider: alfa, site: s{n % 2}, node: n{n // 4}, virt: kvm}}
+    topology: {{provider: {_provider(n, size)}, site: s{n % 2}, node: n{n // 4}, virt: kvm}}
     services:
       - name: site
         check: {{type: http, host: "{_address(n)}", url: "http://{_address(n)}/"}}
         interval: {size.service_s} s"""
             for n in range(size.hosts)
-            if n % 2 == which
+            if n % size.clients == which
         )
         texts.append(
-            f"id: {name}\ntitle: {name}\nlines: {3 + which}\nhosts:{hosts}\n"
+            f"id: {name}\ntitle: {name}\nlines: {3 + which % 2}\nhosts:{hosts}\n"
             "channels: [{type: mail, to: [desk@example.net]}]\n"
         )
     return [loader.parse(text, Contract) for text in texts]
