@@ -61,6 +61,8 @@ PURE = (
     "ticketing/transitions.py",
     "ticketing/clocks.py",
     "ticketing/calendar.py",
+    "ticketing/documents.py",
+    "ticketing/minutes.py",
     "ticketing/plots.py",
 )
 IMPURE_LIBRARIES = {

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from ticketing import audit, effects, knowledge, ledger, outbox, people
+from ticketing import audit, effects, knowledge, ledger, outbox, people, transitions
 from ticketing.causes import CAUSES, cause
 from ticketing.clocks import Change
 from ticketing.contracts import Book
@@ -22,7 +22,7 @@ from ticketing.filing import MAX_TEXT as MAX_TEXT
 from ticketing.filing import MAX_TITLE as MAX_TITLE
 from ticketing.filing import Refusal as Refusal
 from ticketing.filing import file as file
-from ticketing.model import CLASSES, ClockKind, Reason, TicketState
+from ticketing.model import CLASSES, ClockKind, ClockState, Reason, TicketState
 from ticketing.queries import TicketView, Viewer, ticket
 from ticketing.tables import RowLike
 from ticketing.transitions import Row, step
@@ -99,7 +99,9 @@ def perform(
             )
         return refusal
     told = {key: value for key, value in fields.items() if key != "text" and value not in (None, "")}
-    audit.write(tx, now_ms, actor.person_id, act, f"ticket:{ticket_id}", actor.from_address, _plain(told))
+    audit.write(
+        tx, now_ms, actor.person_id, act, f"ticket:{ticket_id}", actor.from_address, audit.plain(told)
+    )
     view = ticket(tx, actor, ticket_id)
     assert view is not None, "who may act on a ticket may see it"
     return view
@@ -115,24 +117,43 @@ def _missing(rule: Row, fields: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _reaction(m: _Moment, is_public: bool) -> list[Change]:
-    """The first public act of the staff, or a take, stops the reaction clock; a client's or internal word does not."""
-    if m.actor.is_client or not is_public or m.row["reacted_at_ms"] is not None or not ledger.is_open(m.row):
-        return []
-    return [Change(ClockKind.REACTION, "stop", m.now_ms)]
+def _is_reaction(m: _Moment, is_public: bool = True) -> bool:
+    """The first public act of the staff, or a take, is the reaction; a client's or internal word is not."""
+    return (
+        m.rule.reacts
+        and is_public
+        and not m.actor.is_client
+        and m.row["reacted_at_ms"] is None
+        and ledger.is_open(m.row)
+    )
+
+
+def _clock_changes(m: _Moment, reacts: bool) -> list[Change]:
+    """What the table of states makes of this act's clocks."""
+    contract = m.book.contract(m.row["contract_id"])
+    return transitions.clock_changes(
+        m.rule,
+        ledger.watches(m.tx, m.row["id"]),
+        m.now_ms,
+        has_reacted=m.row["reacted_at_ms"] is not None,
+        reacts=reacts,
+        provider_target_ms=int(contract.provider_sla * 1000),
+    )
 
 
 def _record(
     m: _Moment,
-    changes: list[Change],
     *,
     is_public: bool = True,
+    reacts: bool | None = None,
     body: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> None:
     """Clocks, ticket, event, next step and messages of an ordinary act."""
+    reacts = _is_reaction(m, is_public) if reacts is None else reacts
+    changes = _clock_changes(m, reacts)
     held = ledger.turn_clocks(m.tx, m.book, m.row, changes)
-    if any(change.kind is ClockKind.REACTION and change.act == "stop" for change in changes):
+    if reacts:
         values["reacted_at_ms"] = m.now_ms
     values.setdefault("state", m.rule.next_state.value)
     after = ledger.change_ticket(m.tx, m.row, m.now_ms, **values)
@@ -149,45 +170,39 @@ def _record(
 
 
 def _take(m: _Moment) -> Refusal | None:
-    _record(m, _reaction(m, True), assignee=m.actor.person_id)
+    _record(m, assignee=m.actor.person_id)
     return None
 
 
 def _note(m: _Moment) -> Refusal | None:
     is_public = m.actor.is_client or bool(m.fields.get("is_public", False))
-    _record(m, _reaction(m, is_public), is_public=is_public)
+    _record(m, is_public=is_public)
     return None
 
 
 def _ask_client(m: _Moment) -> Refusal | None:
-    pause = Change(ClockKind.RESOLUTION, "pause", m.now_ms, why="waiting_client")
-    _record(m, [*_reaction(m, True), pause, *_provider_change(m, "pause")], **_taken(m))
+    _record(m, **_taken(m))
     return None
 
 
 def _client_answered(m: _Moment) -> Refusal | None:
-    _record(m, [*_reaction(m, True), Change(ClockKind.RESOLUTION, "resume", m.now_ms)])
+    _record(m)
     return None
 
 
 def _ask_provider(m: _Moment) -> Refusal | None:
     """The provider owes an answer from now on; the client's clock runs on beside it."""
-    target_ms = int(m.book.contract(m.row["contract_id"]).provider_sla * 1000)
-    start = Change(ClockKind.PROVIDER, "start", m.now_ms, target_ms)
     reference = str(m.fields.get("provider_ref") or "")[:200]
-    _record(m, [*_reaction(m, True), start], body={"provider_ref": reference}, **_taken(m))
+    _record(m, body={"provider_ref": reference}, **_taken(m))
     return None
 
 
 def _provider_answered(m: _Moment) -> Refusal | None:
-    _record(m, [*_reaction(m, True), *_provider_change(m, "pause")])
+    provider = ledger.watches(m.tx, m.row["id"]).get(ClockKind.PROVIDER)
+    if provider is None or provider.state is not ClockState.RUNNING:
+        return Refusal("impossible", Reason("refusal.provider_not_asked"))
+    _record(m)
     return None
-
-
-def _provider_change(m: _Moment, act: str) -> list[Change]:
-    if ClockKind.PROVIDER not in ledger.watches(m.tx, m.row["id"]):
-        return []
-    return [Change(ClockKind.PROVIDER, act, m.now_ms, why="provider_answered")]
 
 
 def _taken(m: _Moment) -> dict[str, Any]:
@@ -201,9 +216,7 @@ def _escalate(m: _Moment) -> Refusal | None:
     if not isinstance(wanted, int) or not m.row["line"] < wanted <= lines:
         reason = Reason("refusal.no_line", {"line": m.row["line"], "lines": lines})
         return Refusal("invalid", reason, {"line": reason})
-    _record(
-        m, _reaction(m, True), body={"line": wanted, "line_before": m.row["line"]}, line=wanted, assignee=None
-    )
+    _record(m, body={"line": wanted, "line_before": m.row["line"]}, line=wanted, assignee=None)
     return None
 
 
@@ -212,10 +225,10 @@ def _assign(m: _Moment) -> Refusal | None:
     if who is None or not who.is_staff:
         reason = Reason("refusal.no_person", {"person": str(m.fields["assignee"])})
         return Refusal("invalid", reason, {"assignee": reason})
-    state = TicketState.IN_WORK if m.row["state"] == TicketState.NEW.value else TicketState(m.row["state"])
     # Giving a ticket to somebody is not yet a reaction of theirs, so the reaction clock runs on.
     body = {"assignee": who.id}
-    _record(m, _reaction(m, who.id == m.actor.person_id), body=body, assignee=who.id, state=state.value)
+    reacts = who.id == m.actor.person_id and m.row["reacted_at_ms"] is None
+    _record(m, reacts=reacts, body=body, assignee=who.id)
     return None
 
 
@@ -251,8 +264,7 @@ def _requalify(m: _Moment) -> Refusal | None:
             "line": line,
         },
     )
-    changes = ledger.sla_changes(contract, class_, m.now_ms, "retarget") if class_ != m.row["class"] else []
-    held = ledger.turn_clocks(m.tx, m.book, m.row, changes)
+    changes, held, flag = effects.reclassed(m.tx, m.book, m.row, class_, m.now_ms)
     values: dict[str, Any] = {"class": class_, "root_cause": root_cause, "profile": cause(root_cause).profile}
     if line != m.row["line"]:
         values |= {"line": line, "assignee": None}
@@ -263,6 +275,7 @@ def _requalify(m: _Moment) -> Refusal | None:
         "after": {"class": class_, "root_cause": root_cause, "line": line},
         "clocks": ledger.as_dicts(changes),
         "text": m.text,
+        **flag,
     }
     event_id = ledger.write_event(m.tx, m.row["id"], m.now_ms, m.actor.person_id, m.act, body, is_public=True)
     ledger.plan_next_step(m.tx, m.book, after, held, m.now_ms)
@@ -274,18 +287,19 @@ def _resolve(m: _Moment) -> Refusal | None:
     root_cause = str(m.fields["cause"]).strip()[:200]
     remedy = str(m.fields["remedy"]).strip()[:2000]
     row = m.row
-    if row["reacted_at_ms"] is None:
-        # Who resolves has reacted; the reaction clock ends with its own outcome instead of moot.
-        reaction = [Change(ClockKind.REACTION, "stop", m.now_ms)]
-        ledger.turn_clocks(m.tx, m.book, row, reaction)
-        row = ledger.change_ticket(m.tx, row, m.now_ms, reacted_at_ms=m.now_ms, version=row["version"])
-    else:
-        reaction = []
     knowledge.keep(m.tx, m.book, row, root_cause, remedy, m.actor.person_id, m.now_ms)
     reason = Reason("did.resolve", {"who": m.actor.person_id, "cause": root_cause, "remedy": remedy})
     body = {"reason": reason.to_dict(), "cause": root_cause, "remedy": remedy}
     effects.resolved(
-        m.tx, m.book, row, body, [reason], m.now_ms, actor=m.actor.person_id, text=m.text, already=reaction
+        m.tx,
+        m.book,
+        row,
+        body,
+        [reason],
+        m.now_ms,
+        actor=m.actor.person_id,
+        text=m.text,
+        reacts=_is_reaction(m),
     )
     return None
 
@@ -300,7 +314,7 @@ def _reopen(m: _Moment) -> Refusal | None:
 
 
 def _close(m: _Moment) -> Refusal | None:
-    _record(m, [], closed_at_ms=m.now_ms, next_step_at_ms=None)
+    _record(m, closed_at_ms=m.now_ms, next_step_at_ms=None)
     return None
 
 
@@ -336,10 +350,3 @@ _WRITERS: dict[str, Callable[[_Moment], Refusal | None]] = {
     "close": _close,
     "merge": _merge,
 }
-
-
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields as an audit row keeps them: short."""
-    return {
-        key: value if isinstance(value, int | bool) else str(value)[:200] for key, value in fields.items()
-    }

@@ -32,6 +32,13 @@ def write(
     )
 
 
+def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as an audit row keeps them: short."""
+    return {
+        key: value if isinstance(value, int | bool) else str(value)[:200] for key, value in fields.items()
+    }
+
+
 def of(conn: Connection, object_: str, limit: int = 200) -> list[RowMapping]:
     """The newest rows about one object."""
     table = tables.audit

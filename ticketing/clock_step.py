@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select, update
 
 from ticketing import clocks, ledger, outbox, tables
-from ticketing.clocks import Change, Stopwatch
+from ticketing.clocks import Stopwatch
 from ticketing.contracts import Book
 from ticketing.ledger import MACHINE
-from ticketing.model import ClockKind, ClockState, Reason, TicketState
+from ticketing.model import ClockKind, Reason, TicketState
 from ticketing.tables import RowLike
 from ticketing.terms import Contract
 
@@ -38,12 +37,14 @@ def run(tx: Connection, book: Book, now_ms: int, limit: int = 200) -> list[Clock
     for ticket_id in _due_tickets(tx, now_ms, limit):
         row = ledger.ticket_row(tx, ticket_id)
         if row is not None:
+            events.extend(_outdated(tx, book, row, now_ms))
             events.extend(_warn(tx, book, row, now_ms))
+    rejudged = {event.ticket_id for event in events if event.kind == "rejudge"}
     for ticket_id in _due_steps(tx, now_ms, limit):
         row = ledger.ticket_row(tx, ticket_id)
         # Another collector may have taken the step between the look and the lock.
         if row is not None and row["next_step_at_ms"] is not None and row["next_step_at_ms"] <= now_ms:
-            events.extend(_step(tx, book, row, now_ms))
+            events.extend(_step(tx, book, row, now_ms, ticket_id in rejudged))
     return events
 
 
@@ -63,54 +64,6 @@ def next_due_ms(conn: Connection) -> int | None:
         .limit(1)
     ).scalar()
     return min((at for at in (warned, step) if at is not None), default=None)
-
-
-def disagreements(tx: Connection, book: Book, ticket_id: int) -> list[ClockKind]:
-    """Clocks whose cached row is not what the ticket's events say; the nightly proof. [] = they agree.
-
-    A ticket that still waits to be re-judged under a changed contract is skipped, and so is a clock that stopped under
-    older terms: it keeps what was judged then.
-    """
-    row = ledger.ticket_row(tx, ticket_id)
-    version = 0 if row is None else book.version(row["contract_id"])
-    if row is None or row["contract_version"] != version:
-        return []
-    contract = book.contract(row["contract_id"])
-    replayed = clocks.replay(changes_of(tx, ticket_id), contract.calendar.calendar)
-    table = tables.clocks
-    held = {
-        ClockKind(c["kind"]): c
-        for c in tx.execute(select(table).where(table.c.ticket_id == ticket_id)).mappings()
-    }
-    wrong = [kind for kind in replayed if kind not in held]
-    for kind, cached in held.items():
-        is_of_now = cached["calendar"] == ledger.calendar_tag(contract.id, version)
-        if is_of_now and _core(replayed.get(kind)) != _core(ledger.watch_of(cached)):
-            wrong.append(kind)
-    return sorted(wrong, key=lambda kind: kind.value)
-
-
-def changes_of(tx: Connection, ticket_id: int) -> list[Change]:
-    """Every change of the ticket's clocks, in the order in which they happened."""
-    table = tables.ticket_events
-    bodies = tx.execute(
-        select(table.c.body).where(table.c.ticket_id == ticket_id).order_by(table.c.id)
-    ).scalars()
-    return [Change.from_dict(raw) for body in bodies for raw in body.get("clocks", ())]
-
-
-def _core(watch: Stopwatch | None) -> tuple[Any, ...] | None:
-    """What the events decide; what was told is the row's own."""
-    if watch is None:
-        return None
-    return (
-        watch.state,
-        watch.started_at_ms,
-        watch.target_ms,
-        watch.spent_ms,
-        watch.running_since_ms,
-        watch.stopped_at_ms,
-    )
 
 
 def _due_tickets(tx: Connection, now_ms: int, limit: int) -> Sequence[int]:
@@ -171,25 +124,30 @@ def _tell_threshold(
     return ClockEvent(row["id"], kind, due_at_ms, is_late)
 
 
-def _step(tx: Connection, book: Book, row: RowMapping, now_ms: int) -> list[ClockEvent]:
+def _outdated(tx: Connection, book: Book, row: RowLike, now_ms: int) -> list[ClockEvent]:
+    """The contract changed while the ticket is open: its clocks count anew from the original start, and that is said."""
+    if not ledger.is_open(row) or not ledger.is_outdated(book, row):
+        return []
+    ledger.rejudge(tx, book, row, now_ms)
+    return [ClockEvent(row["id"], "rejudge", now_ms, False)]
+
+
+def _step(tx: Connection, book: Book, row: RowMapping, now_ms: int, is_rejudged: bool) -> list[ClockEvent]:
+    """Close, judge anew, escalate or remind; a step that a new contract made due is no reminder."""
     if row["state"] == TicketState.RESOLVED.value:
         return [_close(tx, book, row, now_ms)]
     if not ledger.is_open(row):
         tickets = tables.tickets
         tx.execute(update(tickets).where(tickets.c.id == row["id"]).values(next_step_at_ms=None))
         return []
-    events: list[ClockEvent] = []
-    current: RowLike = row
-    version = book.version(row["contract_id"])
-    if version and row["contract_version"] != version:
-        current, event = _rejudge(tx, book, row, version, now_ms)
-        events.append(event)
+    events = _outdated(tx, book, row, now_ms)
+    current: RowLike = row if not events else dict(ledger.ticket_row(tx, row["id"]) or row)
     contract = book.contract(row["contract_id"])
     step = _escalation_due(contract, current, ledger.watches(tx, row["id"]), now_ms)
     if step is not None:
         current, event = _escalate(tx, book, current, *step, now_ms)
         events.append(event)
-    elif not events:
+    elif not events and not is_rejudged:
         events.append(_remind(tx, current, row["next_step_at_ms"], now_ms))
     ledger.plan_next_step(tx, book, current, ledger.watches(tx, row["id"]), now_ms)
     return events
@@ -271,32 +229,3 @@ def _close(tx: Connection, book: Book, row: RowLike, now_ms: int) -> ClockEvent:
     )
     outbox.announce(tx, book.contract(row["contract_id"]), after, "close", event_id, now_ms, reasons=[reason])
     return ClockEvent(row["id"], "close", due_at_ms, clocks.is_late(due_at_ms, now_ms))
-
-
-def _rejudge(
-    tx: Connection, book: Book, row: RowLike, version: int, now_ms: int
-) -> tuple[RowLike, ClockEvent]:
-    """The contract changed while the ticket is open: its clocks count anew from the original start, and that is said."""
-    contract = book.contract(row["contract_id"])
-    calendar = contract.calendar.calendar
-    retargets = ledger.sla_changes(contract, row["class"], now_ms, "retarget")
-    held = ledger.watches(tx, row["id"])
-    replayed = clocks.replay([*changes_of(tx, row["id"]), *retargets], calendar)
-    flags: list[str] = []
-    for kind, watch in replayed.items():
-        old = held.get(kind)
-        if old is None or old.state is ClockState.STOPPED:
-            continue  # what was judged under the old terms stays as judged
-        judged = clocks.rejudged(watch, old, calendar, now_ms)
-        due = judged.reaches(calendar, 100)
-        if due is not None and due <= now_ms and old.outcome != "breached":
-            flags.append(kind.value)
-        ledger.save_watch(tx, row["id"], judged, contract, version)
-    reason = Reason(
-        "reason.clock.rejudged",
-        {"version_before": row["contract_version"], "version": version, "breached": flags},
-    )
-    after = ledger.change_ticket(tx, row, now_ms, contract_version=version)
-    body = {"reason": reason.to_dict(), "clocks": ledger.as_dicts(retargets), "breached": flags}
-    ledger.write_event(tx, row["id"], now_ms, MACHINE, "rejudge", body)
-    return after, ClockEvent(row["id"], "rejudge", now_ms, False)

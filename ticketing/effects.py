@@ -13,14 +13,15 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
-from ticketing import clocks, knowledge, ledger, outbox, tables
+from ticketing import audit, clocks, knowledge, ledger, outbox, tables
 from ticketing.causes import cause, first_line
-from ticketing.clocks import Change
+from ticketing.clocks import Change, Stopwatch
 from ticketing.contracts import Book
 from ticketing.ledger import MACHINE
-from ticketing.model import ClockKind, ClockState, Reason, TicketState, Verdict
+from ticketing.model import ClockKind, Reason, TicketState, Verdict
 from ticketing.tables import RowLike
 from ticketing.terms import Contract
+from ticketing.transitions import clock_changes, step
 
 _TICKETS = insert(tables.tickets).returning(tables.tickets.c.id, sort_by_parameter_order=True)
 _HOSTS = insert(tables.ticket_hosts)
@@ -117,12 +118,7 @@ def requalified(
 ) -> dict[str, Any]:
     """Write the new judgement of a ticket: shared by the machine's and a person's requalification."""
     contract = book.contract(row["contract_id"])
-    changes = (
-        ledger.sla_changes(contract, verdict.class_, now_ms, "retarget")
-        if verdict.class_ != row["class"]
-        else []
-    )
-    held = ledger.turn_clocks(tx, book, row, changes)
+    changes, held, flag = reclassed(tx, book, row, verdict.class_, now_ms)
     line = row["line"]
     if row["state"] == TicketState.NEW.value and row["assignee"] is None and row["origin"] == "machine":
         # Nobody works on it yet, so it goes where the new cause belongs; never back down.
@@ -143,16 +139,36 @@ def requalified(
         "after": {"class": verdict.class_, "root_cause": verdict.root_cause, "line": line},
         "clocks": ledger.as_dicts(changes),
         "text": text,
+        **flag,
     }
-    calendar = contract.calendar.calendar
-    due = held[ClockKind.RESOLUTION].reaches(calendar, 100) if ClockKind.RESOLUTION in held else None
-    if changes and due is not None and due <= now_ms and held[ClockKind.RESOLUTION].outcome != "breached":
-        # A shorter target must not turn into a breach that nobody can explain later (invariant 10).
-        body["flag"] = Reason("reason.clock.breached_by_requalify", {"due_at_ms": due}).to_dict()
+    if actor == MACHINE:  # a person's act has its audit row anyway
+        told = {"class": verdict.class_, "root_cause": verdict.root_cause}
+        audit.write(tx, now_ms, actor, "requalify", f"ticket:{row['id']}", details=told)
     event_id = ledger.write_event(tx, row["id"], now_ms, actor, "requalify", body, is_public=True)
     ledger.plan_next_step(tx, book, after, held, now_ms)
     outbox.announce(tx, contract, after, "requalify", event_id, now_ms, reasons=[reason], text=text)
     return after
+
+
+def reclassed(
+    tx: Connection, book: Book, row: RowLike, class_: int, now_ms: int
+) -> tuple[list[Change], dict[ClockKind, Stopwatch], dict[str, Any]]:
+    """The clocks under another class, from their original start: changes, clocks, and a flag for the event.
+
+    A shorter target must not turn into a breach that nobody can explain later (invariant 10): the flag says so.
+    """
+    contract = book.contract(row["contract_id"])
+    changes = ledger.sla_changes(contract, class_, now_ms, "retarget") if class_ != row["class"] else []
+    held = ledger.turn_clocks(tx, book, row, changes)
+    resolution = held.get(ClockKind.RESOLUTION)
+    due = None if resolution is None else resolution.reaches(contract.calendar.calendar, 100)
+    if changes and resolution is not None and due is not None and due <= now_ms and not resolution.outcome:
+        return (
+            changes,
+            held,
+            {"flag": Reason("reason.clock.breached_by_requalify", {"due_at_ms": due}).to_dict()},
+        )
+    return changes, held, {}
 
 
 def widened(tx: Connection, book: Book, row: RowLike, verdict: Verdict, now_ms: int) -> Reason:
@@ -201,7 +217,7 @@ def merged(
     text: str = "",
 ) -> dict[str, Any]:
     """Write a merge; returns the folded ticket's row."""
-    changes = [Change(kind, "stop", now_ms, why="moot") for kind in ledger.watches(tx, row["id"])]
+    changes = _changes_of(tx, row, "merge", now_ms)
     ledger.turn_clocks(tx, book, row, changes)
     after = ledger.change_ticket(
         tx,
@@ -240,17 +256,14 @@ def resolved(
     *,
     actor: str = MACHINE,
     text: str = "",
-    already: Sequence[Change] = (),
+    reacts: bool = False,
 ) -> dict[str, Any]:
-    """Write a resolution: clocks stop, the ticket leaves the open ones and closes when its reopen window ends."""
+    """Write a resolution: clocks stop, the ticket leaves the open ones and closes when its reopen window ends.
+
+    ``reacts``: a person resolves whose act is the first reaction.
+    """
     contract = book.contract(row["contract_id"])
-    held = ledger.watches(tx, row["id"])
-    changes = [
-        # Nobody reacted before the fault was over: neither kept nor breached, and the statement says so.
-        Change(kind, "stop", now_ms, why="moot" if kind is ClockKind.REACTION else "resolved")
-        for kind, watch in held.items()
-        if watch.state is not ClockState.STOPPED
-    ]
+    changes = _changes_of(tx, row, "resolve", now_ms, reacts=reacts)
     ledger.turn_clocks(tx, book, row, changes)
     after = ledger.change_ticket(
         tx,
@@ -260,11 +273,21 @@ def resolved(
         open_mark=None,
         resolved_at_ms=now_ms,
         next_step_at_ms=now_ms + int(contract.reopen_window * 1000),
+        **({"reacted_at_ms": now_ms} if reacts else {}),
     )
-    body = {**body, "clocks": ledger.as_dicts([*already, *changes]), "text": text}
+    body = {**body, "clocks": ledger.as_dicts(changes), "text": text}
     event_id = ledger.write_event(tx, row["id"], now_ms, actor, "resolve", body, is_public=True)
     outbox.announce(tx, contract, after, "resolve", event_id, now_ms, reasons=reasons, text=text)
     return after
+
+
+def _changes_of(tx: Connection, row: RowLike, act: str, now_ms: int, *, reacts: bool = False) -> list[Change]:
+    """What the table of states makes of the ticket's clocks in this act."""
+    rule = step(TicketState(row["state"]), act)
+    assert rule is not None, f"{act} is not done to a ticket that is {row['state']}"
+    has_reacted = row["reacted_at_ms"] is not None
+    held = ledger.watches(tx, row["id"])
+    return clock_changes(rule, held, now_ms, has_reacted=has_reacted, reacts=reacts)
 
 
 def may_reopen(contract: Contract, row: RowLike, now_ms: int) -> bool:
@@ -289,18 +312,14 @@ def reopened(
 ) -> dict[str, Any]:
     """Write a reopening; IntegrityError when the problem has another open ticket meanwhile."""
     contract = book.contract(row["contract_id"])
-    held = ledger.watches(tx, row["id"])
-    resume = (
-        [ClockKind.RESOLUTION]
-        if row["reacted_at_ms"] is not None
-        else [ClockKind.REACTION, ClockKind.RESOLUTION]
-    )
-    changes = [Change(kind, "resume", now_ms) for kind in resume if kind in held]
-    values: dict[str, Any] = {}
+    changes = _changes_of(tx, row, "reopen", now_ms)
+    class_, values = row["class"], {}
     if verdict is not None:
+        class_ = verdict.class_
         values = judgement_values(verdict, row) | {"affected": sorted({*row["affected"], *verdict.affected})}
-        if verdict.class_ != row["class"]:
-            changes += ledger.sla_changes(contract, verdict.class_, now_ms, "retarget")
+    if class_ != row["class"] or ledger.is_outdated(book, row):
+        # After the resuming: a clock that stands is judged already and takes no new target.
+        changes += ledger.sla_changes(contract, class_, now_ms, "retarget")
     state = TicketState.NEW if row["assignee"] is None else TicketState.IN_WORK
     after = ledger.change_ticket(
         tx,

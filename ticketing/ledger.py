@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, update
 
-from ticketing import clocks, tables
+from ticketing import audit, clocks, tables
 from ticketing.calendar import Calendar
 from ticketing.clocks import Change, Stopwatch
 from ticketing.contracts import Book
-from ticketing.model import ClockKind, ClockState, TicketState
+from ticketing.model import ClockKind, ClockState, Reason, TicketState
 from ticketing.tables import RowLike
 from ticketing.terms import Contract
 
@@ -167,9 +167,15 @@ def first_clocks(
 def turn_clocks(
     tx: Connection, book: Book, row: RowLike, changes: Sequence[Change]
 ) -> dict[ClockKind, Stopwatch]:
-    """Apply changes to the ticket's clocks and cache them; the caller writes the same changes into its event."""
+    """Apply changes to the ticket's clocks and cache them; the caller writes the same changes into its event.
+
+    Where the contract changed since the clocks were judged, they are first judged anew: an act must not count the same
+    minutes half by the old calendar and half by the new one.
+    """
     contract = book.contract(row["contract_id"])
     calendar = contract.calendar.calendar
+    if changes and is_outdated(book, row):
+        return rejudge(tx, book, row, changes[0].at_ms, changes)[1]
     known = watches(tx, row["id"])
     after = dict(known)
     for change in changes:
@@ -178,6 +184,64 @@ def turn_clocks(
         if known.get(kind) != watch:
             save_watch(tx, row["id"], watch, contract, book.version(contract.id), is_new=kind not in known)
     return after
+
+
+def is_outdated(book: Book, row: RowLike) -> bool:
+    """Whether the ticket's clocks were judged by terms that are no longer those of its contract."""
+    version = book.version(row["contract_id"])
+    return version != 0 and row["contract_version"] != version
+
+
+def changes_of(tx: Connection, ticket_id: int) -> list[Change]:
+    """Every change of the ticket's clocks, in the order in which they happened."""
+    table = tables.ticket_events
+    wanted = select(table.c.body).where(table.c.ticket_id == ticket_id).order_by(table.c.id)
+    bodies = tx.execute(wanted).scalars()
+    return [Change.from_dict(raw) for body in bodies for raw in body.get("clocks", ())]
+
+
+def rejudge(
+    tx: Connection, book: Book, row: RowLike, now_ms: int, then: Sequence[Change] = ()
+) -> tuple[dict[str, Any], dict[ClockKind, Stopwatch]]:
+    """Count the clocks anew under the contract's present terms, from the original start, and say so; ``then`` come after.
+
+    Clocks that stand keep what was judged under the old terms. A target that had already ended under the new ones is
+    flagged in the event and in the audit row: no breach may come out of nothing. Answers with the ticket's row and clocks.
+    """
+    contract, version = book.contract(row["contract_id"]), book.version(row["contract_id"])
+    calendar = contract.calendar.calendar
+    held = watches(tx, row["id"])
+    running = [kind for kind, watch in held.items() if watch.state is not ClockState.STOPPED]
+    retargets = [
+        change for change in sla_changes(contract, row["class"], now_ms, "retarget") if change.kind in running
+    ]
+    if ClockKind.PROVIDER in running:
+        owed_ms = int(contract.provider_sla * 1000)
+        retargets.append(Change(ClockKind.PROVIDER, "retarget", now_ms, owed_ms))
+    before = changes_of(tx, row["id"])
+    judged = clocks.replay([*before, *retargets], calendar)
+    after = clocks.replay([*before, *retargets, *then], calendar)
+    flags: list[str] = []
+    moved: dict[str, Any] = {}
+    for kind, watch in after.items():
+        old = held.get(kind)
+        if old is not None and old.state is ClockState.STOPPED and watch.state is ClockState.STOPPED:
+            after[kind] = old
+            continue
+        if old is not None:
+            due = judged[kind].reaches(calendar, 100)
+            if due is not None and due <= now_ms and old.outcome != "breached":
+                flags.append(kind.value)
+            moved[kind.value] = {"due_before_ms": old.reaches(calendar, 100), "due_ms": due}
+            after[kind] = clocks.rejudged(watch, old, calendar, now_ms)
+        save_watch(tx, row["id"], after[kind], contract, version, is_new=old is None)
+    params = {"version_before": row["contract_version"], "version": version, "breached": flags}
+    reason = Reason("reason.clock.rejudged", params)
+    body = {"reason": reason.to_dict(), "clocks": as_dicts(retargets), "breached": flags}
+    write_event(tx, row["id"], now_ms, MACHINE, "rejudge", body)
+    audit.write(tx, now_ms, MACHINE, "rejudge", f"ticket:{row['id']}", details={**params, "clocks": moved})
+    # No version moves: nobody decided anything, and every open form would be refused as stale.
+    return change_ticket(tx, row, now_ms, version=row["version"], contract_version=version), after
 
 
 def save_watch(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Column, ColumnElement, Connection, Select, func, or_, select, tuple_, type_coerce
 
 from ticketing import tables
-from ticketing.model import Reason, TicketState
+from ticketing.model import ClockKind, Reason, TicketState
 from ticketing.tables import RowLike
 from ticketing.transitions import acts_for
 
@@ -216,9 +216,11 @@ def ticket(
             .limit(MAX_PAGE)
         )
         children = tuple(conn.execute(wanted).scalars())
+    clocks = _clocks(conn, [ticket_id]).get(ticket_id, ())
+    is_asked = any(c.kind == ClockKind.PROVIDER.value and c.state == "running" for c in clocks)
     return TicketView(
         **_line_values(row, viewer),
-        clocks=_clocks(conn, [ticket_id]).get(ticket_id, ()),
+        clocks=clocks,
         body=row["body"],
         reasons=_reasons(verdict, "reasons"),
         would_change=_reasons(verdict, "would_change"),
@@ -230,7 +232,7 @@ def ticket(
         closed_at_ms=row["closed_at_ms"],
         children=children,
         events=_events(conn, viewer, ticket_id, events),
-        acts=acts_for(TicketState(row["state"]), viewer.role),
+        acts=acts_for(TicketState(row["state"]), viewer.role, is_provider_asked=is_asked),
     )
 
 

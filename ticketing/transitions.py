@@ -1,16 +1,22 @@
 """The states of a ticket and the acts that lead from one to the next: a table, and nothing else.
 
 Theory of operation. A row says: in this state, this act leads there, these roles may do it (``machine`` is the tick), it
-needs these fields, and it does this to the clocks. ``act.<name>`` and the row's ``sentence`` are texts in both languages;
-the sentence is what the operator reads in the ticket's history. What has no row cannot be done. The diagram in the
-documents comes from ``mermaid()``.
+needs these fields, and whether it is a reaction or a word with the provider. ``act.<name>`` and the row's ``sentence`` are
+texts in both languages; the sentence is what the operator reads in the ticket's history. What has no row cannot be done.
+The diagram in the documents comes from ``mermaid()``.
+
+Which clocks run follows from the state alone, by ``PAUSES`` and ``ENDS``; ``clock_changes`` is the only place that makes
+clock changes of acts. The reaction clock runs until somebody reacts. The provider's runs from the question to the answer,
+whatever the ticket does meanwhile: the client's clock rests while we wait for the client, the provider still owes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
-from ticketing.model import OPEN_STATES, TicketState
+from ticketing.clocks import Change, Stopwatch
+from ticketing.model import OPEN_STATES, ClockKind, ClockState, TicketState
 
 STAFF = frozenset({"engineer", "lead", "admin"})
 STAFF_AND_CLIENT = STAFF | {"client"}
@@ -26,8 +32,10 @@ class Row:
     who: frozenset[str]
     needs: tuple[str, ...] = ()
     """Fields that must be given; ``a|b`` = at least one of them."""
-    clock: str = ""
-    """react (a public human act stops the reaction clock), pause, resume, stop, restart, provider, provider_pause."""
+    reacts: bool = False
+    """Done in public by the staff, it is the reaction that the client was promised."""
+    provider: str = ""
+    """start (the provider owes an answer from now on) or pause (it answered)."""
     sentence: str = ""
     """Key of the operator's sentence."""
 
@@ -46,27 +54,31 @@ def _in_each(states: tuple[TicketState, ...], act: str, row: Row | None = None, 
 
 
 TABLE: dict[tuple[TicketState, str], Row] = {
-    (N, "take"): Row(W, STAFF, clock="react", sentence="did.take"),
-    (W, "take"): Row(W, STAFF, clock="react", sentence="did.take"),
-    (C, "take"): Row(C, STAFF, clock="react", sentence="did.take"),
-    (P, "take"): Row(P, STAFF, clock="react", sentence="did.take"),
+    (N, "take"): Row(W, STAFF, reacts=True, sentence="did.take"),
+    (W, "take"): Row(W, STAFF, reacts=True, sentence="did.take"),
+    (C, "take"): Row(C, STAFF, reacts=True, sentence="did.take"),
+    (P, "take"): Row(P, STAFF, reacts=True, sentence="did.take"),
     **_in_each(
         (*OPEN_STATES, R, X),
         "note",
         who=STAFF_AND_CLIENT,
         needs=("text",),
-        clock="react",
+        reacts=True,
         sentence="did.note",
     ),
-    (N, "ask_client"): Row(C, STAFF, ("text",), "pause", "did.ask_client"),
-    (W, "ask_client"): Row(C, STAFF, ("text",), "pause", "did.ask_client"),
-    (P, "ask_client"): Row(C, STAFF, ("text",), "pause", "did.ask_client"),
-    (C, "client_answered"): Row(W, STAFF_AND_CLIENT, ("text",), "resume", "did.client_answered"),
-    (N, "ask_provider"): Row(P, STAFF, ("text",), "provider", "did.ask_provider"),
-    (W, "ask_provider"): Row(P, STAFF, ("text",), "provider", "did.ask_provider"),
-    (P, "provider_answered"): Row(W, STAFF, ("text",), "provider_pause", "did.provider_answered"),
-    **_in_each(OPEN_STATES, "escalate", who=STAFF | MACHINE_ONLY, sentence="did.escalate"),
-    **_in_each(OPEN_STATES, "assign", who=STAFF, needs=("assignee",), sentence="did.assign"),
+    (N, "ask_client"): Row(C, STAFF, ("text",), True, sentence="did.ask_client"),
+    (W, "ask_client"): Row(C, STAFF, ("text",), True, sentence="did.ask_client"),
+    (P, "ask_client"): Row(C, STAFF, ("text",), True, sentence="did.ask_client"),
+    (C, "client_answered"): Row(W, STAFF_AND_CLIENT, ("text",), True, sentence="did.client_answered"),
+    (N, "ask_provider"): Row(P, STAFF, ("text",), True, "start", "did.ask_provider"),
+    (W, "ask_provider"): Row(P, STAFF, ("text",), True, "start", "did.ask_provider"),
+    (P, "provider_answered"): Row(W, STAFF, ("text",), True, "pause", "did.provider_answered"),
+    # The answer may come when the ticket has moved on; only while the provider's clock runs (is_provider_asked).
+    (W, "provider_answered"): Row(W, STAFF, ("text",), True, "pause", "did.provider_answered"),
+    (C, "provider_answered"): Row(C, STAFF, ("text",), True, "pause", "did.provider_answered"),
+    **_in_each(OPEN_STATES, "escalate", who=STAFF | MACHINE_ONLY, reacts=True, sentence="did.escalate"),
+    **_in_each((W, C, P), "assign", who=STAFF, needs=("assignee",), sentence="did.assign"),
+    (N, "assign"): Row(W, STAFF, ("assignee",), sentence="did.assign"),
     # Line 1 confirms class and line of what a person filed; a changed verdict needs its why, this does not.
     **_in_each(OPEN_STATES, "qualify", who=STAFF, needs=("class_",), sentence="did.qualify"),
     **_in_each(
@@ -77,15 +89,17 @@ TABLE: dict[tuple[TicketState, str], Row] = {
         sentence="did.requalify",
     ),
     **_in_each(
-        OPEN_STATES, "resolve", Row(R, STAFF | MACHINE_ONLY, ("cause", "remedy"), "stop", "did.resolve")
+        OPEN_STATES,
+        "resolve",
+        Row(R, STAFF | MACHINE_ONLY, ("cause", "remedy"), True, sentence="did.resolve"),
     ),
-    **_in_each(OPEN_STATES, "merge", Row(M, STAFF | MACHINE_ONLY, ("into",), "stop", "did.merge")),
+    **_in_each(OPEN_STATES, "merge", Row(M, STAFF | MACHINE_ONLY, ("into",), sentence="did.merge")),
     **_in_each(OPEN_STATES, "widen", who=MACHINE_ONLY, sentence="did.widen"),
     **_in_each(OPEN_STATES, "join", who=MACHINE_ONLY, sentence="did.join"),
     **_in_each(OPEN_STATES, "split", who=MACHINE_ONLY, sentence="did.split"),
-    (R, "reopen"): Row(W, ANYBODY, ("text",), "restart", "did.reopen"),
-    (X, "reopen"): Row(W, STAFF | MACHINE_ONLY, ("text",), "restart", "did.reopen"),
-    (R, "close"): Row(X, ANYBODY, (), "", "did.close"),
+    (R, "reopen"): Row(W, ANYBODY, ("text",), sentence="did.reopen"),
+    (X, "reopen"): Row(W, STAFF | MACHINE_ONLY, ("text",), sentence="did.reopen"),
+    (R, "close"): Row(X, ANYBODY, sentence="did.close"),
 }
 """(state, act) -> what follows. MERGED has no row: it is history."""
 
@@ -98,9 +112,64 @@ def step(state: TicketState, act: str) -> Row | None:
     return TABLE.get((state, act))
 
 
-def acts_for(state: TicketState, role: str) -> tuple[str, ...]:
+PAUSES: Mapping[TicketState, Mapping[ClockKind, str]] = {C: {ClockKind.RESOLUTION: "waiting_client"}}
+"""Which clock rests in which state, and why; every other clock that was started runs. Keys of ``pause.<reason>``."""
+
+ENDS: Mapping[TicketState, str] = {R: "resolved", X: "resolved", M: "moot"}
+"""States in which no clock runs, and the word with which the clocks stop."""
+
+
+def clock_changes(
+    rule: Row,
+    held: Mapping[ClockKind, Stopwatch],
+    at_ms: int,
+    *,
+    has_reacted: bool,
+    reacts: bool = False,
+    provider_target_ms: int = 0,
+) -> list[Change]:
+    """What an act does to the clocks that the ticket has.
+
+    ``has_reacted``: somebody reacted before; ``reacts``: this act is the reaction (the row allows it, and it was done in
+    public by the staff). A reaction clock that ends with nobody having reacted is moot: neither kept nor breached.
+    """
+    changes: list[Change] = []
+    ending = ENDS.get(rule.next_state)
+    for kind, watch in held.items():
+        if kind is ClockKind.REACTION and reacts and watch.state is not ClockState.STOPPED:
+            changes.append(Change(kind, "stop", at_ms))
+        elif ending is not None:
+            if watch.state is not ClockState.STOPPED:
+                why = "moot" if kind is ClockKind.REACTION else ending
+                changes.append(Change(kind, "stop", at_ms, why=why))
+        elif kind is not ClockKind.PROVIDER:
+            changes += _as_the_state_says(kind, watch, rule.next_state, at_ms, has_reacted or reacts)
+    provider = held.get(ClockKind.PROVIDER)
+    if rule.provider == "start":
+        changes.append(Change(ClockKind.PROVIDER, "start", at_ms, provider_target_ms))
+    elif rule.provider == "pause" and provider is not None and provider.state is ClockState.RUNNING:
+        changes.append(Change(ClockKind.PROVIDER, "pause", at_ms, why="provider_answered"))
+    return changes
+
+
+def _as_the_state_says(
+    kind: ClockKind, watch: Stopwatch, state: TicketState, at_ms: int, has_reacted: bool
+) -> list[Change]:
+    why = PAUSES.get(state, {}).get(kind)
+    if why is not None:
+        return [] if watch.pause_reason == why else [Change(kind, "pause", at_ms, why=why)]
+    if watch.state is ClockState.RUNNING or (kind is ClockKind.REACTION and has_reacted):
+        return []
+    return [Change(kind, "resume", at_ms)]
+
+
+def acts_for(state: TicketState, role: str, *, is_provider_asked: bool = True) -> tuple[str, ...]:
     """Acts that this role may do in this state, in the table's order."""
-    return tuple(act for (at, act), row in TABLE.items() if at is state and role in row.who)
+    return tuple(
+        act
+        for (at, act), row in TABLE.items()
+        if at is state and role in row.who and (row.provider != "pause" or is_provider_asked)
+    )
 
 
 def mermaid() -> str:

@@ -1,17 +1,18 @@
-"""The auditor: every open ticket has clocks that run, or rest with a reason, and a next step (invariant 4).
+"""The auditor: every open ticket has its clocks, running or resting with a reason, and a next step in time (invariant 4).
 
-What breaks that is our own fault, so the auditor opens a ticket about it on the contract ``internal``.
+What breaks that is our own fault, so the auditor opens a ticket about it on the contract ``internal``. A step that is
+missing it plans anew for at once; clocks are put right from the events by the nightly proof (``collector.tick.proof``).
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, exists, or_, select
+from sqlalchemy import BigInteger, Connection, bindparam, exists, or_, select, update
 
 from collector.tick.context import TickContext, TickReport
 from collector.tick.rows import CUT_OFF_SINCE, remembered
 from ticketing import intake
 from ticketing.contracts import Book
-from ticketing.model import INTERNAL_CONTRACT, ClockState, Confidence, Reason, Verdict
+from ticketing.model import INTERNAL_CONTRACT, ClockKind, ClockState, Confidence, Reason, Verdict
 from ticketing.tables import clocks, tickets
 
 EVERY_MS = 60_000
@@ -20,6 +21,9 @@ JUDGE = "collector:judge"
 CUT_OFF = "collector:cut_off"
 CUT_OFF_TOLD_AFTER_MS = 300_000
 NAMED_MAX = 20
+LATE_MS = 300_000
+OVERDUE_MAX = 5000
+"""Steps that were due for so long at two looks in a row are late: a tick does what is due, and its bounds only defer."""
 
 
 def audit(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> None:
@@ -31,16 +35,21 @@ def audit(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: Tic
     if ctx.judge_failures:
         params = {"n": ctx.judge_failures}
         why, line = Reason("reason.internal.judge_failures", params), Reason("summary.internal.judge", params)
-        _open(tx, book, JUDGE, "internal.judge", why, line, now_ms, now_ms)
+        tell_ourselves(tx, book, JUDGE, "internal.judge", why, line, now_ms, now_ms)
         ctx.judge_failures = 0
-    wrong = tx.execute(_WRONG.limit(NAMED_MAX)).scalars().all()
+    overdue = set(tx.execute(_OVERDUE.limit(OVERDUE_MAX), {"b_before": now_ms - LATE_MS}).scalars())
+    late, ctx.overdue_steps = overdue & ctx.overdue_steps, overdue
+    wrong = sorted({*tx.execute(_WRONG.limit(NAMED_MAX)).scalars(), *late})[:NAMED_MAX]
     if not wrong:
         return
+    tx.execute(_PLAN_ANEW, {"b_now": now_ms})
     report.count("audit_faults", len(wrong))
     named = ", ".join(str(ticket_id) for ticket_id in wrong)
     params = {"tickets": named, "n": len(wrong)}
     why = Reason("reason.internal.clockless", params)
-    _open(tx, book, SUBJECT, "internal.audit", why, Reason("summary.internal.audit", params), now_ms, now_ms)
+    tell_ourselves(
+        tx, book, SUBJECT, "internal.audit", why, Reason("summary.internal.audit", params), now_ms, now_ms
+    )
 
 
 def _tell_cut_off(tx: Connection, now_ms: int, book: Book) -> None:
@@ -49,14 +58,14 @@ def _tell_cut_off(tx: Connection, now_ms: int, book: Book) -> None:
     known = intake.find_open(tx, str(INTERNAL_CONTRACT), f"internal|{CUT_OFF}")
     if since and now_ms - int(since) >= CUT_OFF_TOLD_AFTER_MS:
         why = Reason("reason.internal.cut_off")
-        _open(
+        tell_ourselves(
             tx, book, CUT_OFF, "internal.cut_off", why, Reason("summary.internal.cut_off"), int(since), now_ms
         )
     elif not since and known is not None:
         intake.resolve(tx, book, known["id"], Reason("reason.resolved.seeing_again"), now_ms)
 
 
-def _open(
+def tell_ourselves(
     tx: Connection,
     book: Book,
     subject: str,
@@ -66,6 +75,7 @@ def _open(
     began_ms: int,
     now_ms: int,
 ) -> None:
+    """Open or join a ticket about a fault of our own."""
     verdict = Verdict(
         class_=2,
         root_cause=cause,
@@ -82,8 +92,10 @@ def _open(
     intake.open_or_join(tx, book, verdict, str(INTERNAL_CONTRACT), now_ms)
 
 
-_alive_clock = exists().where(
+_reaction = exists().where(clocks.c.ticket_id == tickets.c.id, clocks.c.kind == ClockKind.REACTION.value)
+_alive_resolution = exists().where(
     clocks.c.ticket_id == tickets.c.id,
+    clocks.c.kind == ClockKind.RESOLUTION.value,
     or_(
         clocks.c.state == ClockState.RUNNING.value,
         (clocks.c.state == ClockState.PAUSED.value) & (clocks.c.pause_reason != ""),
@@ -94,8 +106,19 @@ _WRONG = (
     select(tickets.c.id)
     .where(
         tickets.c.open_mark == 1,
-        or_(~_alive_clock, tickets.c.next_step_at_ms.is_(None)),
+        or_(~_reaction, ~_alive_resolution, tickets.c.next_step_at_ms.is_(None)),
         tickets.c.problem != f"internal|{SUBJECT}",
     )
     .order_by(tickets.c.id)
+)
+
+_OVERDUE = (
+    select(tickets.c.id)
+    .where(tickets.c.next_step_at_ms < bindparam("b_before", type_=BigInteger))
+    .order_by(tickets.c.next_step_at_ms)
+)
+_PLAN_ANEW = (
+    update(tickets)
+    .where(tickets.c.open_mark == 1, tickets.c.next_step_at_ms.is_(None))
+    .values(next_step_at_ms=bindparam("b_now", type_=BigInteger))
 )

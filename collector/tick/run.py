@@ -1,9 +1,10 @@
 """One tick: every decision of the collector, in one order, with one ``now``, in one transaction.
 
-vantages, silence, outside probes, qualify and ticket, resolve, clocks, failover, outbox, auditor. Under pressure the judging of
-findings comes in slices between the ticks (``run_slice``), each a transaction of its own. Slow things happen elsewhere:
-probes and deliveries are rows that workers claim. The caller holds the lease, flushes buffered heartbeats first (else a
-host that beat a moment ago would look late), and runs the next tick no later than ``next_wake_ms``.
+vantages, silence, outside probes, qualify and ticket, resolve, clocks, failover, outbox, auditor, proof of the clocks.
+Under pressure the judging of findings comes in slices between the ticks (``run_slice``), each a transaction of its own.
+Slow things happen elsewhere: probes and deliveries are rows that workers claim. The caller holds the lease, flushes
+buffered heartbeats first (else a host that beat a moment ago would look late), and runs the next tick no later than
+``next_wake_ms``.
 
 A step that asks more than one small question runs when its own question is answered yes (collector.tick.due), or when a
 step before it may have changed what it looks at: judged findings move tickets.
@@ -20,6 +21,7 @@ from collector.tick.context import TickContext, TickReport
 from collector.tick.due import Due, look
 from collector.tick.failover import watch_failover
 from collector.tick.outside import watch_outside
+from collector.tick.proof import prove_clocks
 from collector.tick.qualify import judge_findings
 from collector.tick.resolve import resolve_cleared
 from collector.tick.seen import watch_seen
@@ -54,6 +56,7 @@ def run_tick(tx: Connection, now_ms: int, ctx: TickContext) -> TickReport:
         run_clocks(tx, now_ms, ctx, book, report)
     watch_failover(tx, now_ms, ctx, book, report)
     audit(tx, now_ms, ctx, book, report)
+    prove_clocks(tx, now_ms, ctx, book, report)
     ctx.is_first = False
     return _told(tx, now_ms, ctx, due, report)
 

@@ -213,7 +213,8 @@ class _Formatter(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         owner = self._owner
         if format_spec.startswith("@"):
-            return owner.get(f"{format_spec[1:]}.{value}")
+            values = value[:MAX_LISTED] if isinstance(value, list | tuple) else [value]
+            return ", ".join(owner.get(f"{format_spec[1:]}.{one}") for one in values)
         if format_spec == "when":
             return owner.when(int(value))
         if format_spec == "clock":

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from config import loader
-from ticketing import acts, clock_step, clocks, contracts, intake, ledger, tables
+from ticketing import acts, clock_proof, clock_step, clocks, contracts, intake, ledger, tables
 from ticketing.calendar import Calendar
 from ticketing.clocks import Change
 from ticketing.model import ClockKind, ClockState, Reason
@@ -179,9 +179,9 @@ def test_rows_equal_a_replay_of_the_events(tx, book, verdict, make):
     intake.requalify(tx, book, ticket_id, make(class_=1, root_cause="hw.disk"), NOW_MS + 7 * HOUR_MS)
     intake.resolve(tx, book, ticket_id, Reason("reason.x"), NOW_MS + 8 * HOUR_MS)
     intake.open_or_join(tx, book, verdict, "acme", NOW_MS + 9 * HOUR_MS)
-    assert clock_step.disagreements(tx, book, ticket_id) == []
+    assert clock_proof.disagreements(tx, book, ticket_id) == []
     tx.execute(update(tables.clocks).where(tables.clocks.c.kind == "resolution").values(spent_ms=1))
-    assert clock_step.disagreements(tx, book, ticket_id) == [ClockKind.RESOLUTION]
+    assert clock_proof.disagreements(tx, book, ticket_id) == [ClockKind.RESOLUTION]
 
 
 def test_a_changed_contract_re_judges_open_tickets_from_their_start(tx, book, verdict):
@@ -200,7 +200,87 @@ def test_a_changed_contract_re_judges_open_tickets_from_their_start(tx, book, ve
         "acme@2",
     )
     assert tx.execute(select(tables.tickets.c.contract_version)).scalar() == 2
-    assert clock_step.disagreements(tx, new_book, ticket_id) == []
+    assert clock_proof.disagreements(tx, new_book, ticket_id) == []
+
+
+def _reapply(tx, book, change, at_ms):
+    """The contract of acme, changed, in force from ``at_ms`` on."""
+    text = contracts.document(book.contract("acme"))
+    change(text)
+    changed = contracts.from_document(Contract, text)
+    contracts.apply(tx, contracts.Loaded((changed, book.contract("beta")), ()), at_ms, "test")
+    return contracts.current(tx, book)
+
+
+def _office(text):
+    text["calendar"]["hours"] = {"mon": ["09:00-18:00"], "tue": ["09:00-18:00"]}
+
+
+def test_an_act_between_a_new_contract_and_the_next_tick_counts_by_the_new_one_whole(tx, book, verdict):
+    """Kyiv is two hours ahead: the ticket opens on Monday 10:00, work ends at 18:00."""
+    ticket_id = _open(tx, book, verdict)
+    new_book = _reapply(tx, book, _office, NOW_MS + 9 * HOUR_MS)
+    view = acts.perform(
+        tx, new_book, "resolve", ticket_id, OLENA, 1, NOW_MS + 10 * HOUR_MS, cause="x", remedy="y"
+    )
+    clock = next(c for c in view.clocks if c.kind == "resolution")
+    assert (clock.spent_ms, clock.outcome) == (8 * HOUR_MS, "kept")
+    assert [e.kind for e in view.events].index("rejudge") < [e.kind for e in view.events].index("resolve")
+    assert clock_proof.disagreements(tx, new_book, ticket_id) == []
+
+
+def test_a_warning_that_was_due_under_the_old_terms_is_not_told_under_the_new_ones(tx, book, verdict):
+    ticket_id = _open(tx, book, verdict)
+
+    def longer(text):
+        text["sla"]["2"] = {"reaction": 20 * 3600, "resolution": 40 * 3600}
+
+    new_book = _reapply(tx, book, longer, NOW_MS + 5 * HOUR_MS)
+    told = clock_step.run(tx, new_book, NOW_MS + 5 * HOUR_MS)
+    assert [e.kind for e in told] == ["rejudge"]
+    row = _clock_row(tx, ticket_id, "resolution")
+    assert (row["due_at_ms"], row["next_event_at_ms"]) == (NOW_MS + 40 * HOUR_MS, NOW_MS + 20 * HOUR_MS)
+    audited = tx.execute(select(tables.audit).where(tables.audit.c.act == "rejudge")).mappings().one()
+    assert audited["object"] == f"ticket:{ticket_id}"
+    assert audited["details"]["clocks"]["resolution"]["due_ms"] == NOW_MS + 40 * HOUR_MS
+
+
+def test_a_ticket_that_returns_after_its_contract_changed_is_judged_from_its_start(tx, book, verdict):
+    ticket_id = _open(tx, book, verdict)
+    intake.resolve(
+        tx, book, ticket_id, Reason("reason.x"), NOW_MS + 9 * HOUR_MS
+    )  # 19:00: an hour after office
+    assert _clock_row(tx, ticket_id, "resolution")["spent_ms"] == 9 * HOUR_MS
+    new_book = _reapply(tx, book, _office, NOW_MS + 10 * HOUR_MS)
+    assert clock_proof.disagreements(tx, new_book, ticket_id) == [], (
+        "what stopped is proved by what held then"
+    )
+    intake.open_or_join(tx, new_book, verdict, "acme", NOW_MS + 11 * HOUR_MS)
+    row = _clock_row(tx, ticket_id, "resolution")
+    assert (row["state"], row["calendar"]) == ("running", "acme@2")
+    assert row["spent_ms"] == 8 * HOUR_MS, "office hours from the start, and not while it was resolved"
+    assert row["outcome"] == "breached", "a breach that was judged is not taken back"
+    assert clock_proof.disagreements(tx, new_book, ticket_id) == []
+
+
+def test_the_provider_owes_while_we_wait_for_the_client_and_may_answer_then(tx, book, verdict):
+    ticket_id = _open(tx, book, verdict)
+    steps = [
+        ("ask_provider", "?", 1),
+        ("ask_client", "?", 2),
+        ("provider_answered", "!", 4),
+        ("client_answered", "!", 5),
+    ]
+    for number, (act, text, hour) in enumerate(steps, 1):
+        view = acts.perform(tx, book, act, ticket_id, OLENA, number, NOW_MS + hour * HOUR_MS, text=text)
+        assert not isinstance(view, acts.Refusal), (act, view)
+    assert _clock_row(tx, ticket_id, "provider")["spent_ms"] == 3 * HOUR_MS
+    assert _clock_row(tx, ticket_id, "resolution")["spent_ms"] == 2 * HOUR_MS
+    refused = acts.perform(
+        tx, book, "provider_answered", ticket_id, OLENA, 5, NOW_MS + 6 * HOUR_MS, text="again"
+    )
+    assert refused.reason.key == "refusal.provider_not_asked"
+    assert "provider_answered" not in view.acts
 
 
 def test_a_contract_with_office_hours_counts_them_only(tx, make):

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from config import loader
 from config.loader import ConfigError
-from ticketing import acts, clock_step, contract_versions, contracts, intake, tables
+from ticketing import acts, clock_proof, clock_step, contract_versions, contracts, intake, tables
 from ticketing.documents import MAX_CHANGES, difference, digest
 from ticketing.model import INTERNAL_CONTRACT
 from ticketing.queries import Viewer
@@ -86,7 +86,7 @@ def test_a_retired_contract_holds_its_last_terms_for_its_open_tickets(tx, book, 
     assert "acme" not in fresh.contracts and fresh.contract_of("a1") is None
     assert fresh.contract("acme").times(2).resolution == 8 * 3600
     clock_step.run(tx, fresh, NOW_MS + HOUR_MS)
-    assert clock_step.disagreements(tx, fresh, ticket_id) == []
+    assert clock_proof.disagreements(tx, fresh, ticket_id) == []
     olena = Viewer("olena", "engineer")
     row = tx.execute(select(tables.tickets.c.version).where(tables.tickets.c.id == ticket_id)).scalar_one()
     view = acts.perform(
