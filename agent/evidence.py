@@ -123,9 +123,10 @@ def read_machine(
     """The part that is read now; each reading that fails is left out and named in the notes. Takes up to two seconds."""
     begun = perf_seconds()
     with _one_look:
-        glance = _glance(root, clock, pause or _pause)
+        glance = _glance(root, pause or _pause)
     notes = dict(glance.notes)
-    log = list(glance.log)
+    # Never shared: what the kernel said a moment ago may be just what this finding is about.
+    log = kernel_lines(root, notes, clock)
     unit = unit_of(change, settings)
     if unit:
         log += unit_lines(unit, notes)
@@ -149,7 +150,6 @@ class _Glance(NamedTuple):
     at_s: float
     root: Path
     top: List[Dict[str, Any]]
-    log: List[Dict[str, Any]]
     notes: Dict[str, Any]
 
 
@@ -158,12 +158,12 @@ _one_look = threading.Lock()
 """Findings of one moment are gathered in threads of their own: the second waits for the first one's look."""
 
 
-def _glance(root: Path, clock: Clock, pause: Callable[[float], None]) -> _Glance:
-    """Processes and kernel log; findings that open together share one look, since each look takes its time."""
+def _glance(root: Path, pause: Callable[[float], None]) -> _Glance:
+    """The processes; findings that open together share one look, since each look takes its time."""
     if not _last or _last[0].root != root or perf_seconds() - _last[0].at_s > SHARED_S:
         notes: Dict[str, Any] = {}
         top = top_processes(root, notes, pause)
-        _last[:] = [_Glance(perf_seconds(), root, top, kernel_lines(root, notes, clock), notes)]
+        _last[:] = [_Glance(perf_seconds(), root, top, notes)]
     return _last[0]
 
 

@@ -193,6 +193,22 @@ def test_kernel_lines_of_the_last_hour_are_told_and_those_of_the_boot_are_not(la
     assert kernel_lines(lay({"dev/kmsg": f"6,1,{old},-;Run /init as init process"}), {}, clock) == []
 
 
+def test_findings_of_one_moment_share_the_look_at_processes_and_not_what_the_kernel_just_said(
+    lay: Lay,
+) -> None:
+    clock, looks = FixedClock(mono_ms=7_200_000), []
+    root = lay({"dev/kmsg": "6,1,7190000000,-;usb 1-1: new device"})
+
+    def lines(now: str) -> List[str]:
+        lay({"dev/kmsg": now})
+        found = gather(change(), OneSeries([]), AgentSettings(), root, clock=clock, pause=looks.append)
+        return [line["text"] for line in found.log]
+
+    assert lines("6,1,7190000000,-;usb 1-1: new device") == ["usb 1-1: new device"]
+    assert lines("3,2,7199000000,-;I/O error, dev sda, sector 8") == ["I/O error, dev sda, sector 8"]
+    assert len(looks) <= 1
+
+
 def test_who_reads_and_writes_is_asked_of_root_where_we_are_not_told(lay: Lay) -> None:
     stat = "{pid} ({name}) S 1 1 1 0 -1 0 0 0 0 0 5 5 0 0 20 0 1 0 100 0 256 0 0 0 0 0 0 0 0 0 0 0\n"
     root = lay(
