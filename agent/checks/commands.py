@@ -81,7 +81,7 @@ _left = _Left()
 
 
 def run(spec: CheckSettings, timeout_s: float, folder: Path = FOLDER, owner: int = 0) -> CheckAnswer:
-    """Run the named command. Facts: exit_status, numbers (its performance data in base units)."""
+    """Run the named command. Facts: exit_status, numbers (its performance data in base units), units (those units)."""
     deadline = Deadline(timeout_s)
     entry = entry_named(spec.command, folder, owner)
     if isinstance(entry, Refused):
@@ -110,7 +110,7 @@ def run(spec: CheckSettings, timeout_s: float, folder: Path = FOLDER, owner: int
 def judge(status: int, output: bytes, ms: float) -> CheckAnswer:
     """The answer for an exit status and what was printed. Pure."""
     said = parse_plugin(output.decode("utf-8", "replace"))
-    facts = {"exit_status": status, "numbers": said.numbers}
+    facts = {"exit_status": status, "numbers": said.numbers, "units": said.units}
     state = STATES.get(status, "unknown")
     detail = redact(said.line) or "said nothing"
     if state == "unknown" and status != 3:

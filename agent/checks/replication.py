@@ -22,6 +22,8 @@ from agent.checks.spec import CheckSettings
 from config.clock import Clock, SystemClock
 
 MAX_TEXT = 64
+TIME_UNITS = ("s", "")
+"""In base units. A bare number is taken for seconds, as databases say it; octets or a counter are no lag in time."""
 AHEAD_S = 2.0
 """So far clocks that follow a time source may differ."""
 MAX_LAG_S = 10 * 366 * 86_400.0
@@ -60,6 +62,10 @@ def run(
 def from_numbers(spec: CheckSettings, said: CheckAnswer) -> CheckAnswer:
     """What a command said, as a lag. Pure."""
     lag_s = said.facts.get("numbers", {}).get(spec.label)
+    unit = said.facts.get("units", {}).get(spec.label, "")
+    if lag_s is not None and unit not in TIME_UNITS:
+        detail = f"printed {spec.label} in {unit}, which is no time: {said.detail}"
+        return CheckAnswer("protocol", detail, said.ms, said.facts)
     if lag_s is None or not 0.0 <= lag_s <= MAX_LAG_S:
         if not said.is_good:
             return said

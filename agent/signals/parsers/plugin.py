@@ -16,10 +16,11 @@ _PAIR = re.compile(
     r"(?:'((?:[^']|'')*)'|([^\s'=|]+))=(-?[0-9]+(?:[.,][0-9]+)?(?:[eE][-+]?[0-9]+)?)([a-zA-Z%]*)[^\s]*"
 )
 _UNITS = {
-    "us": 1e-6, "ms": 1e-3, "s": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2.0**10,
-    "MiB": 2.0**20, "GiB": 2.0**30, "c": 1.0, "%": 1.0, "": 1.0,
+    "us": (1e-6, "s"), "ms": (1e-3, "s"), "s": (1.0, "s"), "B": (1.0, "B"), "KB": (1e3, "B"), "MB": (1e6, "B"),
+    "GB": (1e9, "B"), "TB": (1e12, "B"), "KiB": (2.0**10, "B"), "MiB": (2.0**20, "B"), "GiB": (2.0**30, "B"),
+    "TiB": (2.0**40, "B"), "c": (1.0, "c"), "%": (1.0, "%"), "": (1.0, ""),
 }  # fmt: skip
-"""To base units, as Prometheus has them: seconds and octets."""
+"""To base units, as Prometheus has them: seconds and octets. A unit that is not here stays as it was printed."""
 
 
 class PluginSaid(NamedTuple):
@@ -28,6 +29,8 @@ class PluginSaid(NamedTuple):
     line: str
     """The first line, without its numbers and without anything that is not printable."""
     numbers: Dict[str, float]
+    units: Dict[str, str]
+    """Label -> its base unit: s, B (octets), %, c (a counter), "" where none was printed, else as it was printed."""
 
 
 def parse_plugin(text: str) -> PluginSaid:
@@ -38,12 +41,14 @@ def parse_plugin(text: str) -> PluginSaid:
     if "|" in rest:
         perf += " " + rest.partition("|")[2]
     numbers: Dict[str, float] = {}
+    units: Dict[str, str] = {}
     for quoted, bare, value, unit in _PAIR.findall(perf[:8192]):
         label = _clean(quoted.replace("''", "'") or bare)[:MAX_LABEL]
-        number = float(value.replace(",", ".")) * _UNITS.get(unit, 1.0)
-        if label and math.isfinite(number) and len(numbers) < MAX_NUMBERS:
-            numbers.setdefault(label, number)
-    return PluginSaid(_clean(first).strip(), numbers)
+        scale, base = _UNITS.get(unit, (1.0, unit[:8]))
+        number = float(value.replace(",", ".")) * scale
+        if label and label not in numbers and math.isfinite(number) and len(numbers) < MAX_NUMBERS:
+            numbers[label], units[label] = number, base
+    return PluginSaid(_clean(first).strip(), numbers, units)
 
 
 def _clean(text: str) -> str:

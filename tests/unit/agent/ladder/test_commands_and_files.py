@@ -60,7 +60,7 @@ def test_the_exit_status_is_the_state(folder, status, state) -> None:
     )
     answer = ask(folder)
     assert answer.state == state and answer.detail.endswith("DISK - free 3 GB")
-    assert answer.facts == {"exit_status": status, "numbers": {"/": 2643e6}}
+    assert answer.facts == {"exit_status": status, "numbers": {"/": 2643e6}, "units": {"/": "B"}}
 
 
 def test_a_plugin_that_hangs_is_killed_with_all_that_it_started(folder) -> None:
@@ -169,6 +169,8 @@ def test_numbers_come_in_base_units_and_in_bounds() -> None:
     assert said.numbers == {
         "time": 0.012, "a b": 3000.0, "it's": 1.0, "size": 5.5 * 2**20, "%": 7.0, "z": pytest.approx(2e-6),
     }  # fmt: skip
+    assert said.units == {"time": "s", "a b": "B", "it's": "", "size": "B", "%": "%", "z": "s"}
+    assert parse_plugin("x|n=3c t=20rpm").units == {"n": "c", "t": "rpm"}
     many = " ".join(f"n{n}=1" for n in range(500))
     assert len(parse_plugin("x|" + many).numbers) == MAX_NUMBERS
     assert parse_plugin("x|a=1e999").numbers == {}

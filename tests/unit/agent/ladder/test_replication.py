@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from agent.checks import replication
+from agent.checks import commands, replication
 from agent.checks.answer import CheckAnswer
 from agent.checks.run import run_check
 from agent.checks.spec import CheckSettings, from_dict
@@ -65,6 +65,15 @@ def test_a_lag_beyond_the_bound_is_old_and_told_all_the_same(tmp_path: Path) -> 
 def test_what_is_no_moment_gives_no_lag(tmp_path: Path, text: str, age_s: float, state: str) -> None:
     answer = run_check(beat(tmp_path, text, age_s), clock=at())
     assert (answer.state, "lag_s" in answer.facts) == (state, False)
+
+
+@pytest.mark.parametrize(("printed", "unit"), [("2MB", "B"), ("17c", "c"), ("3%", "%"), ("5rows", "rows")])
+def test_a_lag_in_octets_or_counts_is_no_time(printed: str, unit: str) -> None:
+    spec = CheckSettings(name="site", type="replication", command="lag")
+    said = commands.judge(0, f"OK | lag={printed}".encode(), 1.0)
+    answer = replication.from_numbers(spec, said)
+    assert answer.state == "protocol" and "lag_s" not in answer.facts
+    assert f"in {unit}, which is no time" in answer.detail
 
 
 def test_a_file_that_is_gone_and_a_pipe_give_no_lag(tmp_path: Path) -> None:
