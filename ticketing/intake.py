@@ -144,9 +144,7 @@ def requalify(tx: Connection, book: Book, ticket_id: int, verdict: Verdict, now_
     """
     row = ledger.ticket_row(tx, ticket_id)
     if row is None or not ledger.is_open(row):
-        return Outcome(
-            "recorded", ticket_id if row else None, Reason("reason.intake.not_open", {"ticket": ticket_id})
-        )
+        return _not_open(ticket_id, row)
     refusal = why_not(book.contract(row["contract_id"]), verdict)
     if refusal is not None:
         _propose(tx, row, verdict, refusal, now_ms)
@@ -170,9 +168,7 @@ def widen(tx: Connection, book: Book, ticket_id: int, verdict: Verdict, now_ms: 
     """The fault holds more hosts or a larger scope than thought; the problem key of the ticket stays as it was."""
     row = ledger.ticket_row(tx, ticket_id)
     if row is None or not ledger.is_open(row):
-        return Outcome(
-            "recorded", ticket_id if row else None, Reason("reason.intake.not_open", {"ticket": ticket_id})
-        )
+        return _not_open(ticket_id, row)
     if set(verdict.affected) <= set(row["affected"]) and verdict.scope == row["scope"]:
         return Outcome("joined", ticket_id, Reason("reason.intake.unchanged"))
     reason = effects.widened(tx, book, row, verdict, now_ms)
@@ -202,27 +198,40 @@ def split(
     """Take the verdict's hosts out of a ticket into one of their own: their cause turned out to be another."""
     row = ledger.ticket_row(tx, ticket_id)
     if row is None or not ledger.is_open(row):
-        return Outcome(
-            "recorded", ticket_id if row else None, Reason("reason.intake.not_open", {"ticket": ticket_id})
-        )
+        return _not_open(ticket_id, row)
     rest = sorted(set(row["affected"]) - set(verdict.affected))
     if not rest or verdict.problem == row["problem"]:
         return Outcome("recorded", ticket_id, Reason("reason.intake.nothing_to_split", {"ticket": ticket_id}))
     outcome = open_or_join(tx, book, verdict, row["contract_id"], now_ms, parent_id=parent_id)
     if outcome.ticket_id is None:
         return outcome
+    body = _leave(tx, row, verdict.affected, outcome.ticket_id, now_ms)
+    ledger.write_event(tx, outcome.ticket_id, now_ms, MACHINE, "split", body, is_public=True)
+    return dataclasses.replace(outcome, reason=Reason.from_dict(body["reason"]))
+
+
+def narrow(tx: Connection, ticket_id: int, host_ids: Sequence[str], into_id: int, now_ms: int) -> Outcome:
+    """Take hosts out of a parent that spoke of them: the ticket ``into_id`` holds them now."""
+    row = ledger.ticket_row(tx, ticket_id)
+    if row is None or not ledger.is_open(row) or not set(row["affected"]) - set(host_ids):
+        return Outcome("recorded", ticket_id, Reason("reason.intake.nothing_to_split", {"ticket": ticket_id}))
+    body = _leave(tx, row, host_ids, into_id, now_ms)
+    return Outcome("joined", ticket_id, Reason.from_dict(body["reason"]))
+
+
+def _leave(
+    tx: Connection, row: RowLike, host_ids: Sequence[str], into_id: int, now_ms: int
+) -> dict[str, Any]:
+    """Write that hosts left a ticket, and where they are now; the event's body."""
+    rest = sorted(set(row["affected"]) - set(host_ids))
     values: dict[str, Any] = {"affected": rest}
     if row["verdict"]:
         values["verdict"] = {**row["verdict"], "affected": rest}
     ledger.set_hosts(tx, row, ledger.change_ticket(tx, row, now_ms, **values))
-    reason = Reason(
-        "reason.intake.split",
-        {"hosts": ", ".join(verdict.affected), "ticket": ticket_id, "into": outcome.ticket_id},
-    )
-    body = {"reason": reason.to_dict(), "ticket": ticket_id, "into": outcome.ticket_id}
-    for each in (ticket_id, outcome.ticket_id):
-        ledger.write_event(tx, each, now_ms, MACHINE, "split", body, is_public=True)
-    return dataclasses.replace(outcome, reason=reason)
+    told = {"hosts": ", ".join(host_ids), "ticket": row["id"], "into": into_id}
+    body = {"reason": Reason("reason.intake.split", told).to_dict(), "ticket": row["id"], "into": into_id}
+    ledger.write_event(tx, row["id"], now_ms, MACHINE, "split", body, is_public=True)
+    return body
 
 
 def attach(tx: Connection, ticket_id: int, parent_id: int | None, reason: Reason, now_ms: int) -> bool:
@@ -246,9 +255,7 @@ def resolve(
         raise ValueError("the machine resolves only with a proof")
     row = ledger.ticket_row(tx, ticket_id)
     if row is None or not ledger.is_open(row):
-        return Outcome(
-            "recorded", ticket_id if row else None, Reason("reason.intake.not_open", {"ticket": ticket_id})
-        )
+        return _not_open(ticket_id, row)
     body = {"reason": proof.to_dict(), "ended_at_ms": ended_at_ms}
     effects.resolved(tx, book, row, body, [proof], now_ms)
     return Outcome("joined", ticket_id, proof)
@@ -260,11 +267,7 @@ def reopen(
     """Resume a resolved ticket and its resolution clock; the time it was resolved does not count."""
     row = ledger.ticket_row(tx, ticket_id)
     if row is None or row["state"] not in (TicketState.RESOLVED.value, TicketState.CLOSED.value):
-        return Outcome(
-            "recorded",
-            ticket_id if row else None,
-            Reason("reason.intake.not_resolved", {"ticket": ticket_id}),
-        )
+        return _not_open(ticket_id, row, "reason.intake.not_resolved")
     try:
         with tx.begin_nested():
             effects.reopened(tx, book, row, reason, now_ms, verdict=verdict)
@@ -320,6 +323,11 @@ def open_tickets_of(tx: Connection, host_ids: Sequence[str]) -> list[RowMapping]
             ).mappings()
         )
     return found
+
+
+def _not_open(ticket_id: int, row: RowLike | None, key: str = "reason.intake.not_open") -> Outcome:
+    """The answer where a verb needs a ticket in another state, or any."""
+    return Outcome("recorded", ticket_id if row else None, Reason(key, {"ticket": ticket_id}))
 
 
 def why_not(contract: Contract, verdict: Verdict) -> Reason | None:

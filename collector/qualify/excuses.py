@@ -39,7 +39,10 @@ EVENTS = frozenset(
 ARRAYS = frozenset({"raid_degraded", "raid_member_lost", "raid_controller"})
 PROVIDERS_WORK = frozenset({"silence", "network", "service", "dns", "io", "virt", "clock"})
 """Symptoms that announced work of a provider brings about."""
-NODE_FAMILIES = frozenset({"io", "cpu"})
+NODE_FAMILIES = frozenset({"io", "cpu", "memory"})
+NODE_RULES = frozenset({"memory_pressure"})
+"""Of the findings about memory those that read the node's figures in a container."""
+ROOM_PCT = 20.0
 
 
 def noted(held: Sequence[Held], beside: Sequence[Held] = ()) -> Reason | None:
@@ -100,6 +103,8 @@ def node_view(case: Case) -> Reason | None:
         return None
     if any(h.lines for h in case.held() if h.family == case.subject.family):
         return None
+    if case.subject.family == "memory" and not _is_node_s_pressure(case):
+        return None
     own, throttled = case.own_cpu_pct() or 0.0, case.number("cg.throttled_pct") or 0.0
     spin, probe = case.number("cpu.spin_score"), case.number("disk.probe_ms")
     if (
@@ -110,6 +115,13 @@ def node_view(case: Case) -> Reason | None:
     ):
         return None
     return Reason("reason.quiet.node_view")
+
+
+def _is_node_s_pressure(case: Case) -> bool:
+    """Pressure in a container that has room of its own: others of the node fight for memory (section 2)."""
+    mine = [h for h in case.held() if h.family == "memory"]
+    free = case.number("mem.avail_pct")
+    return all(h.rule in NODE_RULES for h in mine) and free is not None and free >= ROOM_PCT
 
 
 def maintenance(case: Case) -> Reason | None:

@@ -120,12 +120,13 @@ def _raid_line(case: Case) -> Params | None:
 
 def _power_log(case: Case) -> Params | None:
     entry = str(case.value("hw.sel") or "")
-    return holds(bool(_POWER.search(entry)), line=entry[:160])
+    return holds(bool(_POWER.search(entry)) and not _left_trace(case, _PANIC), line=entry[:160])
 
 
 def _power_came_back(case: Case) -> Params | None:
     why = str(case.value("boot.restart_cause") or "")
-    return holds(bool(_RESTORE.search(why)), line=why[:160])
+    # A kernel that left a trace of its end was down before its power was (section 5: panic is asked first).
+    return holds(bool(_RESTORE.search(why)) and not _left_trace(case, _PANIC), line=why[:160])
 
 
 def _nvme(case: Case) -> Params | None:

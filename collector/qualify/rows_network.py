@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from collector.qualify.case import Case
+from collector.qualify.case import Case, as_number
 from collector.qualify.row import MEDIUM, STRONG, WEAK, Params, Row, holds, row
 from collector.qualify.rows_silence import ends_inside_provider, last_hop
 
@@ -21,8 +21,10 @@ def _link_down(case: Case) -> Params | None:
 
 
 def _link_flaps(case: Case) -> Params | None:
-    flaps = case.number("net.flaps")
-    return holds(flaps is not None and flaps >= FLAPS and not case.ops, flaps=flaps)
+    # The most that any finding says: a first lost link was told with the count of its moment.
+    said = [as_number(h.facts["net.flaps"].now) or 0.0 for h in case.held() if "net.flaps" in h.facts]
+    flaps = max(said, default=case.number("net.flaps") or 0.0)
+    return holds(flaps >= FLAPS and not case.ops, flaps=flaps)
 
 
 def _link_line(case: Case) -> Params | None:
@@ -54,6 +56,13 @@ def _way_to_us(case: Case) -> Params | None:
     )
     is_only_us = is_cut and (case.number("net.anchors") or 0.0) >= 2
     return holds(is_only_us, anchors=case.number("net.anchors"))
+
+
+def _rack_flaps(case: Case) -> Params | None:
+    """Carriers come and go on neighbours of the rack as well, and no card counts a damaged frame: what they hang on fails."""
+    near = [s.id for s in case.near("rack") if "network" in s.families]
+    is_clean = not (case.number("net.crc_ps") or 0.0) > 0.0
+    return holds(_link_flaps(case) is not None and bool(near) and is_clean, hosts=near[:5], n=len(near))
 
 
 def _crc(case: Case) -> Params | None:
@@ -218,6 +227,16 @@ NETWORK_ROWS: Sequence[Row] = (
         "signals.md 3.6 H11",
         _bond_leg,
         says="net.kernel_says",
+    ),
+    row(
+        "net.rack_flaps",
+        "network",
+        "net.provider_edge",
+        STRONG + WEAK,
+        "siblings",
+        "signals.md 1 rule 5, 3.6 H10",
+        _rack_flaps,
+        says="net.segment_too",
     ),
     row("net.crc", "network hardware", "hw.nic", STRONG, "hardware", "signals.md 3.6 H10", _crc),
     row(

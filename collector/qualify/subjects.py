@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 
 from agent.signals import kernel_lines
 from ticketing.model import Reason
@@ -62,6 +63,9 @@ ANY_REASON = frozenset({"", "unknown", "os.service_failed"})
 STARVES_FOR_MS = 30 * 60_000
 """Want of memory, disk or names may take so long to bring a program down."""
 
+STARVING_FAMILIES = frozenset({"silence", "memory", "fs_space", "fs", "limits", "kernel"})
+"""Troubles that fell a program whatever an operator did to it."""
+
 KERNEL_LIMIT = "limits_reached"
 """The rule that hears the kernel say that one of its limits is reached."""
 
@@ -103,6 +107,7 @@ CONSEQUENCES_OF = {
     "hw.thermal": frozenset({"cpu", "kernel", "silence"}),
     "hw.power": frozenset({"silence", "kernel"}),
     "hw.nic": SERVICE_FAMILIES | {"network", "dns", "silence"},
+    "net.transit_path": frozenset({"service", "network", "silence"}),
 }
 """The same where the cause says more than its family does: not each fault of the hardware explains every symptom."""
 
@@ -146,12 +151,22 @@ class OpenProblem:
     is_outside: bool = False
     word: str = ""
     """For silence: what the probes made of it (collector.qualify.silence)."""
+    is_acted_on: bool = False
+    """Whether an operator's act just before names this very part (signals.md 1 rule 9)."""
 
 
 def stem(subject: str) -> str:
     """The bare name behind a unit, a process or a check: nginx of ``nginx.service``, ``php-fpm`` of ``php-fpm@1``."""
     name = subject.rsplit(":", 1)[-1].rsplit("/", 1)[-1]
     return re.sub(r"(@.*)?\.(service|socket|timer|mount)$|@.*$", "", name).lower()
+
+
+def is_named(subject: str, acts: Iterable[str]) -> bool:
+    """Whether one of the operators' acts names the part: ``systemctl restart nginx`` names nginx.service."""
+    name = stem(subject)
+    return len(name) > 2 and any(
+        re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", act.lower()) for act in acts
+    )
 
 
 def may_join(problem: OpenProblem, found: OpenProblem, *, is_full: bool = False) -> Reason | None:
@@ -170,7 +185,11 @@ def may_join(problem: OpenProblem, found: OpenProblem, *, is_full: bool = False)
         return _same_service(problem, found)
     if not _is_in_time(problem, found, is_full):
         return None
-    if found.family in consequences_of(problem) and _fits(problem, found):
+    if (
+        found.family in consequences_of(problem)
+        and _fits(problem, found)
+        and not _is_own_doing(problem, found)
+    ):
         return Reason("reason.join.consequence", {"family": problem.family})
     if problem.family in SERVICE_FAMILIES and found.family in SERVICE_FAMILIES:
         return _same_service(problem, found)
@@ -182,7 +201,8 @@ def may_join(problem: OpenProblem, found: OpenProblem, *, is_full: bool = False)
 def consequences_of(problem: OpenProblem) -> frozenset[str]:
     """The symptom families that the problem explains on its host."""
     known = CONSEQUENCES_OF.get(problem.root_cause)
-    if known is None or problem.family == "silence":
+    is_away = problem.family == "silence" and problem.root_cause != "net.transit_path"
+    if known is None or is_away:
         return CONSEQUENCES.get(problem.family, frozenset())
     return known
 
@@ -198,7 +218,8 @@ def may_explain(found: OpenProblem, problem: OpenProblem) -> Reason | None:
     if problem.host_id != found.host_id or problem.family not in consequences_of(found):
         return None
     before = problem.began_at_ms - found.began_at_ms
-    if not -SOON_MS <= before <= JOIN_WITHIN_MS or problem.family == "silence":
+    is_apart = problem.family == "silence" or _is_own_doing(found, problem)
+    if not -SOON_MS <= before <= JOIN_WITHIN_MS or is_apart:
         return None
     return Reason("reason.join.cause", {"family": found.family})
 
@@ -239,6 +260,11 @@ def _is_in_time(problem: OpenProblem, found: OpenProblem, is_full: bool) -> bool
         found.family == "service" and found.is_outside and problem.family in SERVED_BY
     )
     return is_lasting and found.began_at_ms >= problem.began_at_ms
+
+
+def _is_own_doing(cause: OpenProblem, symptom: OpenProblem) -> bool:
+    """What an operator just touched fails by that, and not by what else ails the host; want of room or memory still fells it."""
+    return symptom.is_acted_on and cause.family not in STARVING_FAMILIES
 
 
 def _fits(problem: OpenProblem, found: OpenProblem) -> bool:

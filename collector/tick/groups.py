@@ -16,6 +16,7 @@ from sqlalchemy import select
 from collector.qualify.case import Case, FactView
 from collector.qualify.correlate import Group, Place, fallen_groups, groups_of
 from collector.qualify.judge import qualify, summary
+from collector.qualify.parting import has_own_cause, is_settled
 from collector.qualify.shared import FAMILIES, breadth, scopes_of
 from collector.tables import hosts, open_findings
 from collector.tick.cases import body_of
@@ -25,8 +26,10 @@ from collector.tick.problems import Problem
 from collector.tick.rows import SILENCE_STREAM, chunks
 from collector.tick.ticket import Placed
 from ticketing.model import SEVERITIES, Verdict
+from ticketing.tables import tickets
 
 DEAD = ("down", "unknown")
+TELLING = ("prov.event", "ops.action")
 GROUP_EVIDENCE = 3
 """Hosts of one group whose evidence goes into their contract's ticket."""
 
@@ -101,6 +104,7 @@ class Groups:
         open_set = self.judge.open_set
         silent = {p.host_id: p for p in held if p.key.partition("|")[0] == "silence"}
         dead = {h: p for h, p in silent.items() if silence_word(p.members(open_set)[0]) in DEAD}
+        dead = {h: p for h, p in dead.items() if not self._fell_alone(h, p)}
         groups = self._fallen(dead) if dead else {}
         placed: set[str] = set()
         if groups:
@@ -113,6 +117,15 @@ class Groups:
             if self.judge.survives(group.scope, functools.partial(self._place_group, group, mine)):
                 placed.update(mine)
         return [p for p in held if p.host_id not in placed or p.key.partition("|")[0] != "silence"]
+
+    def _fell_alone(self, host_id: str, problem: Problem) -> bool:
+        """Whether somebody's word (its provider's, an operator's, its own goodbye) says why this very host is away."""
+        said = any(s.host_id == host_id and s.signal in TELLING for s in self.judge.scene.seen)
+        members = problem.members(self.judge.open_set)
+        goodbye = (members[0].body.get("facts") or {}).get("agent.stop_reason") or {}
+        if not said and goodbye.get("now", "none") in ("none", ""):
+            return False
+        return has_own_cause(qualify(self.judge.case(members), self.judge.ctx.without_rows))
 
     def _is_excused(self, problem: Problem) -> bool:
         """Whether the host's silence is planned; what it is then recorded as is said when it is judged by itself."""
@@ -155,11 +168,22 @@ class Groups:
         words = {
             h: silence_word(o) for h, here in open_set.items() for o in here.values() if o.family == "silence"
         }
-        for row in tx.execute(
-            select(open_findings.c.host_id, open_findings.c.at_ms, open_findings.c.body).where(
-                open_findings.c.stream == SILENCE_STREAM, open_findings.c.rule == "silence"
+        silences = (
+            select(
+                open_findings.c.host_id,
+                open_findings.c.at_ms,
+                open_findings.c.body,
+                tickets.c.scope,
+                tickets.c.root_cause,
+                tickets.c.confidence,
             )
-        ):
+            .join(tickets, tickets.c.id == open_findings.c.ticket_id, isouter=True)
+            .where(open_findings.c.stream == SILENCE_STREAM, open_findings.c.rule == "silence")
+        )
+        for row in tx.execute(silences):
+            if is_settled(row.scope or "", row.root_cause or "", row.confidence or ""):
+                fell_at.pop(row.host_id, None)
+                continue
             fact = (body_of(row.body).get("facts") or {}).get("silence.outcome") or {}
             words.setdefault(row.host_id, str(fact.get("now", "")))
             if words[row.host_id] in DEAD:

@@ -24,6 +24,7 @@ from collector.tick.again import Windows
 from collector.tick.cases import OpenRow, Scene, load_scene
 from collector.tick.context import TickContext, TickReport
 from collector.tick.hours import Hours
+from collector.tick.parting import carry
 from collector.tick.problems import OpenSet, Problem, Row, write_fate
 from collector.tick.quiet import Quiet
 from collector.tick.ticket import Desk, Placed
@@ -123,6 +124,7 @@ class Judge:
             self._guarded(problem, self._settle_held)
         for problem in over:
             self._guarded(problem, self._settle_over)
+        carry(self.desk, self.open_set)
         self.patience.write()
 
     def _guarded(self, problem: Problem, act: Callable[[Problem], None]) -> None:

@@ -19,12 +19,14 @@ from collector.qualify.subjects import (
     NO_CAUSE_OF_SILENCE,
     SERVICE_FAMILIES,
     OpenProblem,
+    is_named,
     is_next_stage,
     may_explain,
     may_join,
     stem,
 )
 from collector.tables import judgements
+from collector.tick.parting import Parted, part
 from collector.vitals import WINDOW_MS, Series, series_of
 from ticketing import intake, opening
 from ticketing.contracts import Book
@@ -64,6 +66,8 @@ class Desk:
     rows: dict[int, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     holding: set[tuple[int, str, str]] = dataclasses.field(default_factory=set)
     """(ticket, host, family) of what still holds."""
+    parted: list[Parted] = dataclasses.field(default_factory=list)
+    """Hosts that left a group's ticket in this tick; their findings follow (collector.tick.parting)."""
     plotted: int = 0
     """Hosts whose vitals were read for a plot."""
 
@@ -77,7 +81,7 @@ class Desk:
             if row["origin"] != "machine":
                 continue
             for host_id in wanted.intersection(row["affected"]):
-                self._note(
+                self.note(
                     OpenProblem(
                         row["id"],
                         host_id,
@@ -90,7 +94,8 @@ class Desk:
                     )
                 )
 
-    def _note(self, problem: OpenProblem) -> None:
+    def note(self, problem: OpenProblem) -> None:
+        """One more problem that has a ticket."""
         self.problems.setdefault(problem.host_id, []).append(problem)
 
     def note_joined(self, host_id: str, ticket_id: int, held: Held) -> None:
@@ -100,7 +105,7 @@ class Desk:
             return
         self.holding.add((ticket_id, host_id, held.family))
         word = held.facts.get("silence.outcome")
-        self._note(
+        self.note(
             OpenProblem(
                 ticket_id,
                 host_id,
@@ -124,10 +129,17 @@ class Desk:
         if known_ticket is not None and known_ticket in self.rows:
             return self._again(verdict, case, known_ticket)
         symptom = self._symptom(verdict, case.subject)
-        for problem in self.problems.get(case.host.id, ()):
-            why = may_join(problem, symptom, is_full=_is_full(case))
-            if why is not None and verdict.class_ in (1, 2):
-                return self._join(problem, verdict, case, why)
+        if case.subject.family in SERVICE_FAMILIES and is_named(case.subject.subject, case.ops):
+            symptom = dataclasses.replace(symptom, is_acted_on=True)
+        joins = [
+            (problem, why)
+            for problem in self.problems.get(case.host.id, ())
+            if (why := may_join(problem, symptom, is_full=_is_full(case))) is not None
+        ]
+        # Another view of the same is nearer than what may have caused it.
+        joins.sort(key=lambda join: join[1].key == "reason.join.consequence")
+        if joins and verdict.class_ in (1, 2):
+            return self._join(joins[0][0], verdict, case, joins[0][1])
         for problem in self.problems.get(case.host.id, ()):
             why = may_explain(symptom, problem)
             if why is not None and verdict.class_ in (1, 2):
@@ -153,8 +165,8 @@ class Desk:
         done = intake.open_or_join(self.tx, self.book, verdict, self.contract_id(case.host.id), self.now_ms)
         if done.ticket_id is None:
             return Placed("recorded", None, done.reason)
-        self._refresh(done.ticket_id)
-        self._note(dataclasses.replace(symptom, ticket_id=done.ticket_id))
+        self.refresh(done.ticket_id)
+        self.note(dataclasses.replace(symptom, ticket_id=done.ticket_id))
         record_judgement(self.tx, done.ticket_id, self.now_ms, verdict, case)
         return _placed(done)
 
@@ -162,6 +174,10 @@ class Desk:
         self, problem: OpenProblem, verdict: Verdict, case: Case, why: Reason, *, is_cause: bool = False
     ) -> Placed:
         """A symptom of a cause that has its ticket: said there, with its own reasons, and nowhere else."""
+        own_id = part(self, problem.ticket_id, verdict, case)
+        if own_id is not None:
+            record_judgement(self.tx, own_id, self.now_ms, verdict, case)
+            return Placed("joined", own_id, why)
         body = {
             "reason": why.to_dict(),
             "family": verdict.family,
@@ -171,8 +187,8 @@ class Desk:
         }
         intake.add_evidence(self.tx, problem.ticket_id, body, self.now_ms)
         self.learn_from(problem.ticket_id, verdict, case, is_cause=is_cause)
-        self._note(self._symptom_of(problem.ticket_id, verdict, case))
-        self._note(
+        self.note(self._symptom_of(problem.ticket_id, verdict, case))
+        self.note(
             dataclasses.replace(
                 problem,
                 stems=problem.stems | frozenset({stem(verdict.subject.rpartition(":")[2])}),
@@ -216,19 +232,23 @@ class Desk:
             severity=max(verdict.severity, row["severity"], key=SEVERITIES.index),
         )
         intake.requalify(self.tx, self.book, ticket_id, taken, self.now_ms)
-        self._refresh(ticket_id)
+        self.refresh(ticket_id)
         record_judgement(self.tx, ticket_id, self.now_ms, taken, case)
 
     def _again(self, verdict: Verdict, case: Case, ticket_id: int) -> Placed:
         """New facts about a problem that has its ticket: requalified only by a verdict that knows at least as much."""
         row = self.rows[ticket_id]
+        own_id = part(self, ticket_id, verdict, case)
+        if own_id is not None:
+            record_judgement(self.tx, own_id, self.now_ms, verdict, case)
+            return Placed("joined", own_id, Reason("reason.parted", {"host": case.host.id}))
         is_own = row["problem"] == verdict.problem
         differs = (row["class"], row["root_cause"]) != (verdict.class_, verdict.root_cause)
         knows_more = _RANK[verdict.confidence] >= _RANK[Confidence(row["confidence"])]
         knows_more = knows_more or is_next_stage(verdict.root_cause, row["root_cause"])
         if is_own and differs and knows_more and verdict.class_ != 0 and row["scope"].startswith("host:"):
             done = intake.requalify(self.tx, self.book, ticket_id, verdict, self.now_ms)
-            self._refresh(ticket_id)
+            self.refresh(ticket_id)
             record_judgement(self.tx, ticket_id, self.now_ms, verdict, case)
             return Placed("joined", ticket_id, done.reason)
         if not is_own and case.subject.family not in SERVICE_FAMILIES:
@@ -269,10 +289,10 @@ class Desk:
             placed.update(dict.fromkeys(by_contract[contract_id], _placed(done)))
         for host_id, done in placed.items():
             if done.ticket_id is not None and done.ticket_id not in self.rows:
-                self._refresh(done.ticket_id)
+                self.refresh(done.ticket_id)
             if done.ticket_id is not None:
                 held = dataclasses.replace(case.subject, host_id=host_id)
-                self._note(dataclasses.replace(self._symptom(verdict, held), ticket_id=done.ticket_id))
+                self.note(dataclasses.replace(self._symptom(verdict, held), ticket_id=done.ticket_id))
         return {
             host_id: placed[host_id] for _, host_ids in sorted(by_contract.items()) for host_id in host_ids
         }
@@ -288,7 +308,7 @@ class Desk:
         if len(known) != 1:
             return None
         parent_id = known.pop()
-        self._refresh(parent_id)
+        self.refresh(parent_id)
         row = self.rows.get(parent_id)
         if row is None or row["open_mark"] != 1:
             return None
@@ -342,7 +362,7 @@ class Desk:
             intake.attach(self.tx, ticket_id, parent_id, why, self.now_ms)
         for other in single[1:]:
             intake.merge(self.tx, self.book, other, ticket_id, why, self.now_ms)
-        self._refresh(ticket_id)
+        self.refresh(ticket_id)
         if parent_id is None:
             # Else the parent's judgement holds the facts, once for all contracts.
             record_judgement(self.tx, ticket_id, self.now_ms, wide, case)
@@ -382,7 +402,8 @@ class Desk:
         self.plotted += 1
         return series_of(self.tx, finding.host_id, finding.at_ms - WINDOW_MS, self.now_ms)
 
-    def _refresh(self, ticket_id: int) -> None:
+    def refresh(self, ticket_id: int) -> None:
+        """Read the ticket again."""
         row = self.tx.execute(select(tickets).where(tickets.c.id == ticket_id)).mappings().first()
         if row is None:
             return

@@ -283,6 +283,14 @@ def vantage_cases(c, h, s):
     }
 
 
+RACK = {"rack": "r9"}
+
+
+def in_rack(sibling):
+    """The neighbour as a machine of the same rack."""
+    return dataclasses.replace(sibling, topology=dict(sibling.topology) | METAL | RACK)
+
+
 BOND_LEG = "bond0: (slave eno2): link status definitely down, disabling slave"
 
 
@@ -302,6 +310,20 @@ def network_cases(c, h, s):
         "net.link_line": (
             c("network", rule="link_lost", topology=METAL),
             c("network", rule="link_lost"),
+        ),
+        "net.rack_flaps": (
+            c(
+                "network",
+                {"net.flaps": 6},
+                topology=METAL | RACK,
+                siblings=(in_rack(s("b1", families=("network",))),),
+            ),
+            c(
+                "network",
+                {"net.flaps": 6, "net.crc_ps": 4},
+                topology=METAL | RACK,
+                siblings=(in_rack(s("b1", families=("network",))),),
+            ),
         ),
         "net.bond_leg": (
             c("hardware", {"kmsg": BOND_LEG}, rule="bond_leg_lost", topology=METAL),
