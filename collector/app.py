@@ -24,6 +24,7 @@ from collector.fleet_cache import FleetCache
 from collector.front import App, Front
 from collector.intake import Intake, Limits, Terms
 from collector.intake_asgi import Bounds, IntakeApp
+from collector.mail_intake import MailIntake, replies_of
 from collector.opening import StateLock, apply_contracts, open_store, prepare_tables
 from collector.outlook import Outlook
 from collector.probes import SUSPICION_TIMEOUT_S, ProbeWorkers, RealNetwork
@@ -90,9 +91,17 @@ class Collector:
             timeout_s=self._ask_timeout_s,
             poke=lambda: self.decider.poke(),
         )
-        self.outbox = OutboxWorkers(self.store, clock, settings, worker)
+        self.outbox = OutboxWorkers(self.store, clock, settings, worker, replies=replies_of(settings))
         self.decider = self._make_decider(worker)
         self.outlook = Outlook(
+            self.store,
+            clock,
+            settings,
+            self.book,
+            decides=lambda: self.decider.holds_lease,
+            poke=lambda: self.decider.poke(),
+        )
+        self.mail_intake = MailIntake(
             self.store,
             clock,
             settings,
@@ -143,9 +152,11 @@ class Collector:
         self.decider.start()
         self.chores.start()
         self.outlook.start()
+        self.mail_intake.start()
 
     def stop(self) -> None:
         """Stop the threads, write what is in memory, close the store."""
+        self.mail_intake.stop()
         self.outlook.stop()
         self.chores.stop()
         self.decider.stop()

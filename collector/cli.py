@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from collector.commands import contract, enrolment, judgement, people, provider, roll_out
+from collector.commands import contract, dossier, enrolment, judgement, mail, people, provider, roll_out
 from collector.commands.desk import Desk, Refused, tell
 from collector.opening import StartRefused
 from collector.settings import CollectorSettings
@@ -166,6 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     contract.add_verbs(verbs, verb)
     provider.add_verbs(verbs, verb)
     people.add_verbs(verbs, verb)
+    mail.add_verbs(verbs, verb)
+    dossier.add_verbs(verb)
     return parser
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from collector.feed_settings import FeedSettings
+from collector.mail_settings import MailSettings
 from config.loader import Duration, Size, setting
 
 DAY_S = 86_400.0
@@ -245,23 +246,6 @@ class OutboxSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class MailSettings:
-    """How mail leaves."""
-
-    host: str = setting(
-        "", help="SMTP server; empty: no mail is sent and mail rows are given up with that reason"
-    )
-    port: int = setting(25, help="SMTP port", min=1, max=65535)
-    tls: str = setting(
-        "starttls", help="none (loopback only), starttls or tls", choices=("none", "starttls", "tls")
-    )
-    user: str = setting("", help="SMTP user; empty: no log-in")
-    password_file: Optional[Path] = setting(None, help="file that holds the SMTP password")
-    sender: str = setting("vartovyi@localhost", help="From address")
-    timeout_s: Duration = setting(Duration(20.0), help="time-out of each step of a delivery", min=1, max=30)
-
-
-@dataclasses.dataclass(frozen=True)
 class WebSettings:
     """Pages and API."""
 
@@ -330,6 +314,7 @@ class Retention:
     failover_links: Duration = setting(
         Duration(30 * DAY_S), help="one-time links of switch requests, after they expired", min=0
     )
+    mails: Duration = setting(Duration(400 * DAY_S), help="letters of people, as they came", min=DAY_S)
     audit: Duration = setting(Duration(400 * DAY_S), help="who did what", min=3600)
     tickets: Duration = setting(
         Duration(1100 * DAY_S), help="closed tickets with events and clocks", min=DAY_S
@@ -370,7 +355,7 @@ class CollectorSettings:
     probes: ProbeSettings = setting(ProbeSettings, help="the collector's own probes")
     vantages: VantageSettings = setting(VantageSettings, help="hosts that look at others for us")
     outbox: OutboxSettings = setting(OutboxSettings, help="workers that deliver")
-    mail: MailSettings = setting(MailSettings, help="how mail leaves")
+    mail: MailSettings = setting(MailSettings, help="how mail leaves and comes")
     web: WebSettings = setting(WebSettings, help="pages and API")
     metrics: MetricsSettings = setting(MetricsSettings, help="/metrics")
     dead_man: DeadMan = setting(DeadMan, help="the watcher outside")
@@ -383,6 +368,9 @@ class CollectorSettings:
         """A public address is an http address."""
         if self.public_url and not self.public_url.startswith(("http://", "https://")):
             return [("public_url", "begins with neither http:// nor https://")]
+        is_shared = bool(self.database.url_file) or self.database.url.startswith("postgresql")
+        if self.mail.intake.host and is_shared and self.mail.token_key_file is None:
+            return [("mail", "token_key_file is missing: collectors that share a database share this key")]
         return []
 
     def database_url(self) -> str:

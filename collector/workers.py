@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from sqlalchemy import Connection
 
 from collector.settings import CollectorSettings
 from collector.store.engine import Store
 from config.clock import Clock
 from config.log import fields
-from ticketing import outbox
-from ticketing.channels import mail, webhook
+from ticketing import figures, outbox, provider_cases
+from ticketing.channels import chat, mail, provider_api, webhook
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +74,18 @@ class Hands:
 class OutboxWorkers:
     """Delivers the outbox's rows."""
 
-    def __init__(self, store: Store, clock: Clock, settings: CollectorSettings, worker: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        settings: CollectorSettings,
+        worker: str,
+        *,
+        replies: mail.Replies | None = None,
+    ) -> None:
+        """``replies`` = where answers to our mail go; None where no mailbox is read."""
         self._store = store
+        self._replies = replies
         self._clock = clock
         self._settings = settings
         self._worker = worker
@@ -107,16 +119,35 @@ class OutboxWorkers:
             log.exception("A delivery broke. %s", fields(outbox_id=row["id"], channel=row["channel"]))
             result = outbox.Later(f"internal: {type(error).__name__}: {error}")
         now_ms = self._clock.now_ms()
-        state = self._store.write(lambda tx: outbox.settle(tx, row["id"], result, now_ms, worker=worker))
+        state = self._store.write(lambda tx: self._settle(tx, row, result, now_ms, worker))
         if state != "delivered":
             told = fields(
                 outbox_id=row["id"], channel=row["channel"], state=state, error=getattr(result, "error", "")
             )
             log.warning("A message was not delivered. %s", told)
 
+    @staticmethod
+    def _settle(tx: Connection, row: Any, result: outbox.Result, now_ms: int, worker: str) -> str:
+        state = outbox.settle(tx, row["id"], result, now_ms, worker=worker)
+        if isinstance(result, outbox.Delivered) and result.reference and row["channel"] == "provider":
+            provider_cases.note_number(tx, row["ticket_id"], result.reference)
+        return state
+
     def _send(self, row: Any) -> outbox.Result:
         if row["channel"] == "mail":
-            return mail.deliver(row, self._settings.mail, public_url=self._settings.public_url)
+            return mail.deliver(row, self._settings.mail, self._extras(row))
         if row["channel"] == "webhook":
             return webhook.deliver(row, self._settings, clock=self._clock)
+        if row["channel"] == "chat":
+            return chat.deliver(row, self._settings.public_url)
+        if row["channel"] == "provider":
+            return provider_api.deliver(row, clock=self._clock)
         return outbox.GaveUp(f"no such channel: {row['channel']}")
+
+    def _extras(self, row: Any) -> mail.Extras:
+        """The plots are of what the desk knew when the mail was written, so that every attempt shows the same."""
+        shown: Sequence[Mapping[str, Any]] = ()
+        if row["ticket_id"] is not None:
+            with self._store.read() as conn:
+                shown = figures.evidence(conn, row["ticket_id"], row["created_at_ms"])
+        return mail.Extras(self._settings.public_url, self._replies, shown)

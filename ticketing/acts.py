@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from ticketing import audit, effects, knowledge, ledger, outbox, people, transitions
+from ticketing import audit, effects, knowledge, ledger, outbox, people, provider_cases, transitions
 from ticketing.causes import CAUSES, cause
 from ticketing.clocks import Change
 from ticketing.contracts import Book
@@ -25,7 +25,7 @@ from ticketing.filing import file as file
 from ticketing.model import CLASSES, ClockKind, ClockState, Reason, TicketState
 from ticketing.queries import TicketView, Viewer, ticket
 from ticketing.tables import RowLike
-from ticketing.transitions import Row, step
+from ticketing.transitions import STAFF, Row, step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,8 @@ def perform(
     **fields: Any,
 ) -> TicketView | Refusal:
     """Do one act. Fields by act: text, is_public (note), line (escalate), assignee (assign), class_ and root_cause
-    (requalify), class_ and line (qualify), cause and remedy (resolve), into (merge), provider_ref (ask_provider)."""
+    (requalify), class_ and line (qualify), cause and remedy (resolve), into (merge), provider_ref and send (ask_provider:
+    the dossier goes out with ``text`` before it), provider_ref (provider_answered)."""
     row = ledger.ticket_row(tx, ticket_id)
     if row is None or (actor.is_client and row["contract_id"] != actor.contract_id):
         return Refusal("not_found", Reason("refusal.not_found", {"ticket": ticket_id}))
@@ -122,7 +123,7 @@ def _is_reaction(m: _Moment, is_public: bool = True) -> bool:
     return (
         m.rule.reacts
         and is_public
-        and not m.actor.is_client
+        and m.actor.role in STAFF
         and m.row["reacted_at_ms"] is None
         and ledger.is_open(m.row)
     )
@@ -166,7 +167,8 @@ def _record(
         ledger.plan_next_step(m.tx, m.book, after, held, m.now_ms)
     if is_public:
         contract = m.book.contract(m.row["contract_id"])
-        outbox.announce(m.tx, contract, after, m.act, event_id, m.now_ms, reasons=[sentence], text=m.text)
+        told = {"reasons": [sentence], "text": m.text, "extra": {"is_by_client": m.actor.is_client}}
+        outbox.announce(m.tx, contract, after, m.act, event_id, m.now_ms, **told)
 
 
 def _take(m: _Moment) -> Refusal | None:
@@ -193,7 +195,16 @@ def _client_answered(m: _Moment) -> Refusal | None:
 def _ask_provider(m: _Moment) -> Refusal | None:
     """The provider owes an answer from now on; the client's clock runs on beside it."""
     reference = str(m.fields.get("provider_ref") or "")[:200]
+    proposed = None
+    if m.fields.get("send"):
+        proposed = provider_cases.propose(m.tx, m.book, m.row, m.now_ms)
+        if proposed is None:
+            reason = Reason("refusal.no_provider_desk", {"contract": m.row["contract_id"]})
+            return Refusal("invalid", reason, {"send": reason})
     _record(m, body={"provider_ref": reference}, **_taken(m))
+    if proposed is not None:
+        provider_cases.send(m.tx, m.book, m.row, proposed, m.text, m.actor.person_id, m.now_ms)
+        provider_cases.note_number(m.tx, m.row["id"], reference)
     return None
 
 
@@ -202,12 +213,14 @@ def _provider_answered(m: _Moment) -> Refusal | None:
     if provider is None or provider.state is not ClockState.RUNNING:
         return Refusal("impossible", Reason("refusal.provider_not_asked"))
     _record(m)
+    provider_cases.answer(m.tx, m.row["id"], str(m.fields.get("provider_ref") or ""), m.now_ms)
     return None
 
 
 def _taken(m: _Moment) -> dict[str, Any]:
     """Who asks has taken the ticket, where nobody had."""
-    return {} if m.row["assignee"] else {"assignee": m.actor.person_id}
+    is_nobody = m.actor.role == "machine" or m.actor.person_id.startswith("cli:")
+    return {} if m.row["assignee"] or is_nobody else {"assignee": m.actor.person_id}
 
 
 def _escalate(m: _Moment) -> Refusal | None:

@@ -6,10 +6,12 @@ The snapshot was taken when the event happened, so every retry says the same; on
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ticketing import plots
+from ticketing.figures import Figure
 from ticketing.model import Reason
 from ticketing.texts import Texts, texts
 
@@ -29,12 +31,14 @@ class Message:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
-    """One block of a message: a heading with lines, or a table of labels and values."""
+class Part:
+    """One block of a message: a heading with paragraphs, lines, a table of labels and values, or figures."""
 
     title: str
     lines: tuple[str, ...] = ()
     table: tuple[tuple[str, str], ...] = ()
+    paragraphs: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
 
 
 def summary(payload: Mapping[str, Any], words: Texts) -> str:
@@ -53,8 +57,8 @@ def ticket_url(payload: Mapping[str, Any], public_url: str) -> str:
     return f"{public_url.rstrip('/')}/tickets/{ticket_id}" if public_url and ticket_id else ""
 
 
-def compose(payload: Mapping[str, Any], public_url: str) -> Message:
-    """The message of one event."""
+def compose(payload: Mapping[str, Any], public_url: str, figures: Sequence[Figure] = ()) -> Message:
+    """The message of one event; HTML names the figures' pictures as ``cid:NAME``."""
     zone = payload["contract"]["zone"]
     words = texts(payload["language"]).at(zone)
     notice = words.get(f"notice.{payload['event']}")
@@ -63,6 +67,8 @@ def compose(payload: Mapping[str, Any], public_url: str) -> Message:
     subject_key = "mail.subject" if ticket_id else "mail.subject_note"
     subject = words.get(subject_key, ticket=ticket_id, notice=notice, summary=one_line)
     parts = _parts(payload, words)
+    if figures:
+        parts.insert(_behind_facts(parts), Part(words.get("mail.plots"), figures=tuple(figures)))
     url = ticket_url(payload, public_url)
     return Message(
         # A line break in a subject would be a header of the sender's choice.
@@ -72,25 +78,53 @@ def compose(payload: Mapping[str, Any], public_url: str) -> Message:
     )
 
 
-def _parts(payload: Mapping[str, Any], words: Texts) -> list[_Part]:
+def compose_plain(language: str, zone: str, subject: str, title: str, parts: Sequence[Part]) -> Message:
+    """A message that is about no single event of a ticket: an answer, a dossier."""
+    words = texts(language).at(zone)
+    return Message(
+        subject=" ".join(subject.split())[:MAX_SUBJECT],
+        text=_as_text(title, list(parts), "", words),
+        html=_as_html(language, "", title, list(parts), "", words),
+    )
+
+
+def own_parts(said: Mapping[str, Any]) -> list[Part]:
+    """The blocks of a letter that says its own words."""
+    raw = [{"title": "", "paragraphs": said["paragraphs"]}] if said.get("paragraphs") else []
+    return [
+        Part(
+            part["title"],
+            lines=tuple(part.get("lines", ())),
+            table=tuple((label, value) for label, value in part.get("table", ())),
+            paragraphs=tuple(part.get("paragraphs", ())),
+        )
+        for part in [*raw, *said.get("parts", ())]
+    ]
+
+
+def _behind_facts(parts: Sequence[Part]) -> int:
+    return next((n + 1 for n, part in enumerate(parts) if part.table), len(parts))
+
+
+def _parts(payload: Mapping[str, Any], words: Texts) -> list[Part]:
     ticket = payload["ticket"]
-    parts: list[_Part] = []
+    parts: list[Part] = []
     told = [words.reason(Reason.from_dict(raw)) for raw in payload["reasons"][:MAX_REASONS]]
     of_ticket = [words.reason(Reason.from_dict(raw)) for raw in ticket["reasons"][:MAX_REASONS]]
     if payload["event"] not in ("opened", "preventive") and told:
-        parts.append(_Part(words.get("mail.what"), tuple(told)))
+        parts.append(Part(words.get("mail.what"), tuple(told)))
     if payload["text"]:
-        parts.append(_Part(words.get("mail.said"), tuple(str(payload["text"]).splitlines())))
-    parts.append(_Part("", table=tuple(_facts(payload, words))))
+        parts.append(Part(words.get("mail.said"), tuple(str(payload["text"]).splitlines())))
+    parts.append(Part("", table=tuple(_facts(payload, words))))
     why = of_ticket or (told if payload["event"] in ("opened", "preventive") else [])
     if why:
-        parts.append(_Part(words.get("mail.why"), tuple(why)))
+        parts.append(Part(words.get("mail.why"), tuple(why)))
     steps = f"steps.{ticket['root_cause']}"
     if payload["event"] in _STEPS_WITH and steps in words:
-        parts.append(_Part(words.get("mail.next"), tuple(words.get(steps).splitlines())))
+        parts.append(Part(words.get("mail.next"), tuple(words.get(steps).splitlines())))
     clocks = _clock_lines(payload, words)
     if clocks:
-        parts.append(_Part(words.get("mail.clocks"), tuple(clocks)))
+        parts.append(Part(words.get("mail.clocks"), tuple(clocks)))
     return parts
 
 
@@ -133,11 +167,14 @@ def _clock_lines(payload: Mapping[str, Any], words: Texts) -> list[str]:
     return lines
 
 
-def _as_text(one_line: str, parts: list[_Part], url: str, words: Texts) -> str:
-    out = [one_line, ""]
+def _as_text(one_line: str, parts: list[Part], url: str, words: Texts) -> str:
+    out = [one_line, ""] if one_line else []
     for part in parts:
         if part.title:
             out.append(f"{part.title}:")
+        for paragraph in part.paragraphs:
+            out += [paragraph, ""]
+        out += [f"  - {figure.caption}: {figure.told}" for figure in part.figures]
         width = max((len(label) for label, _ in part.table), default=0)
         out += [f"{label + ':':<{width + 1}} {value}" for label, value in part.table]
         out += [f"  - {line}" for line in part.lines]
@@ -148,18 +185,33 @@ def _as_text(one_line: str, parts: list[_Part], url: str, words: Texts) -> str:
     return "\n".join(out) + "\n"
 
 
-def _as_html(language: str, notice: str, one_line: str, parts: list[_Part], url: str, words: Texts) -> str:
+def _figure_html(figure: Figure) -> str:
+    return (
+        f'<p style="margin:.6em 0 .1em;opacity:.75">{escape(figure.caption)}</p>'
+        f'<img src="cid:{figure.name}@vartovyi" alt="{escape(figure.told, quote=True)}" width="{plots.WIDTH}" '
+        f'height="{plots.HEIGHT}" style="max-width:100%;height:auto;border-radius:4px;background:#fff">'
+    )
+
+
+def _as_html(language: str, notice: str, one_line: str, parts: list[Part], url: str, words: Texts) -> str:
     """Plain and small: inline styles only, since mail programs drop the rest; colours are left to the reader's theme."""
     out = [
         f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">',
         f"<title>{escape(one_line)}</title></head>",
         '<body style="font:15px/1.45 system-ui,sans-serif;max-width:44em;margin:1em auto;padding:0 1em">',
-        f'<p style="margin:0;opacity:.75">{escape(notice)}</p>',
-        f'<h1 style="font-size:1.25em;margin:.1em 0 .8em">{escape(one_line)}</h1>',
     ]
+    if notice:
+        out.append(f'<p style="margin:0;opacity:.75">{escape(notice)}</p>')
+    if one_line:
+        out.append(f'<h1 style="font-size:1.25em;margin:.1em 0 .8em">{escape(one_line)}</h1>')
     for part in parts:
         if part.title:
             out.append(f'<h2 style="font-size:1em;margin:1.1em 0 .3em">{escape(part.title)}</h2>')
+        out += [
+            f'<p style="margin:.5em 0;white-space:pre-wrap">{escape(paragraph)}</p>'
+            for paragraph in part.paragraphs
+        ]
+        out += [_figure_html(figure) for figure in part.figures]
         if part.table:
             out.append('<table style="border-collapse:collapse">')
             out += [

@@ -43,6 +43,9 @@ NOTICE_OF = {
 }
 """Kind of event -> what a contract's channel calls it."""
 
+FILER_NOTICES = ("note", "ask_client", "reopened", "resolved")
+"""What somebody who filed by mail hears of, also where no channel of the contract tells them."""
+
 RETRY_S = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 43200)
 """Waits after each failed attempt; the whole schedule ends after about 28 hours."""
 
@@ -55,6 +58,9 @@ CLAIM_MS = 600_000
 @dataclasses.dataclass(frozen=True)
 class Delivered:
     """The other side took it."""
+
+    reference: str = ""
+    """What it calls it, where it says so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +119,10 @@ def messages(
     """
     notice = NOTICE_OF.get(kind)
     wanted = [(n, channel) for n, channel in enumerate(contract.channels) if notice in channel.on]
-    if notice is None or not wanted:
+    filer = None if (extra or {}).get("is_by_client") else _filer(tx, ticket, notice)
+    if notice is None or not (wanted or filer):
         return []
-    body = _snapshot(tx, contract, ticket, held) | {
+    body = snapshot(tx, contract, ticket, held) | {
         "event": notice,
         "event_id": event_id,
         "at_ms": now_ms,
@@ -124,18 +131,68 @@ def messages(
         **(extra or {}),
     }
     rows: list[dict[str, Any]] = []
+    told = {address.lower() for _, channel in wanted for address in channel.to}
+    if filer is not None and filer["sender"] not in told:
+        rows.append(_to_filer(contract, ticket, filer["sender"], body, filer["message_id"], now_ms))
     for number, channel in wanted:
         payload = body | {
             "language": channel.language or contract.language,
             "channel": _channel_terms(channel),
         }
         # One row a recipient: one who is refused must not make the others get it twice.
-        for address in channel.to if channel.type == "mail" else [channel.url]:
+        for address in channel.to if channel.type == "mail" else [channel.url or channel.url_file]:
             one_id = message_id(ticket["id"], ticket["created_at_ms"], event_id, f"{number}/{address}")
             rows.append(
                 _pending(channel.type, address, one_id, payload, now_ms, ticket_id=ticket["id"] or None)
             )
     return rows
+
+
+def tell_filer(
+    tx: Connection,
+    contract: Contract,
+    ticket: RowLike,
+    address: str,
+    kind: str,
+    event_id: int,
+    now_ms: int,
+    *,
+    text: str = "",
+    in_reply_to: str = "",
+) -> None:
+    """Enqueue a mail to who filed the ticket by mail, whatever the contract's channels say."""
+    body = snapshot(tx, contract, ticket, None) | {
+        "event": NOTICE_OF[kind],
+        "event_id": event_id,
+        "at_ms": now_ms,
+        "reasons": [],
+        "text": text,
+    }
+    write(tx, [_to_filer(contract, ticket, address, body, in_reply_to, now_ms)])
+
+
+def _to_filer(
+    contract: Contract,
+    ticket: RowLike,
+    address: str,
+    body: Mapping[str, Any],
+    in_reply_to: str,
+    now_ms: int,
+) -> dict[str, Any]:
+    payload = {**body, "language": contract.language, "in_reply_to": in_reply_to, "is_to_filer": True}
+    one_id = message_id(ticket["id"], ticket["created_at_ms"], body["event_id"], f"filer/{address}")
+    return _pending("mail", address, one_id, payload, now_ms, ticket_id=ticket["id"])
+
+
+def _filer(tx: Connection, ticket: RowLike, notice: str | None) -> RowMapping | None:
+    """The letter that filed this ticket, where its sender wants to hear of this moment."""
+    if ticket.get("origin") != "mail" or notice not in FILER_NOTICES:
+        return None
+    table = tables.mails
+    wanted = select(table.c.sender, table.c.message_id).where(
+        table.c.ticket_id == ticket["id"], table.c.outcome == "filed"
+    )
+    return tx.execute(wanted.order_by(table.c.id).limit(1)).mappings().first()
 
 
 def write(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -279,10 +336,16 @@ def thread_id(ticket_id: int, created_at_ms: int) -> str:
 
 
 def _channel_terms(channel: Channel) -> dict[str, Any]:
-    return {"type": channel.type, "url": channel.url, "secret_file": channel.secret_file}
+    return {
+        "type": channel.type,
+        "url": channel.url,
+        "secret_file": channel.secret_file,
+        "url_file": channel.url_file,
+        "format": channel.format,
+    }
 
 
-def _snapshot(
+def snapshot(
     tx: Connection, contract: Contract, ticket: RowLike, held: Mapping[ClockKind, Stopwatch] | None
 ) -> dict[str, Any]:
     verdict = ticket["verdict"] or {}

@@ -17,6 +17,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -276,3 +277,56 @@ knowledge = Table(
 )
 Index("ix_knowledge_cause", knowledge.c.root_cause, knowledge.c.id)
 Index("ix_knowledge_contract", knowledge.c.contract_id, knowledge.c.id)
+
+mails = Table(
+    "mails",
+    metadata,
+    # Letters that people sent us: taken as rows before anything is done with them (ticketing.letters.rows).
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("mailbox", String(200), nullable=False),
+    Column("uidvalidity", Instant, nullable=False),
+    Column("uid", Instant, nullable=False),
+    Column("content_key", String(64), nullable=False, index=True),  # the same letter under another UID
+    Column("message_id", String(250), nullable=False, default=""),
+    Column("sender", String(320), nullable=False, default=""),
+    Column("subject", Text, nullable=False, default=""),
+    Column("received_at_ms", Instant, nullable=False),  # by our mail server
+    Column("taken_at_ms", Instant, nullable=False),
+    Column("raw", LargeBinary, nullable=False),  # as it came; "" for a duplicate
+    Column("is_cut", Boolean, nullable=False, default=False),
+    Column("state", String(16), nullable=False),  # received, done
+    Column("outcome", String(24), nullable=False, default=""),  # ticketing.letters.decide.Outcome
+    Column("reason", JSON, nullable=True),
+    Column("ticket_id", Id, nullable=True, index=True),
+    Column("settled_at_ms", Instant, nullable=True),
+    Column("marked_at_ms", Instant, nullable=True),  # on the mail server
+    UniqueConstraint("mailbox", "uidvalidity", "uid"),
+)
+Index("ix_mails_state", mails.c.state, mails.c.id)
+Index("ix_mails_outcome", mails.c.outcome, mails.c.id)
+Index("ix_mails_sender", mails.c.sender, mails.c.taken_at_ms)
+
+mailboxes = Table(
+    "mailboxes",
+    metadata,
+    # How far each mailbox was read; written in one commit with its letters.
+    Column("name", String(200), primary_key=True),
+    Column("uidvalidity", Instant, nullable=False),
+    Column("uid", Instant, nullable=False),
+    Column("read_at_ms", Instant, nullable=False),
+)
+
+provider_cases = Table(
+    "provider_cases",
+    metadata,
+    # What a provider was asked about a ticket (line 4): its number there, and when it is reminded.
+    Column("ticket_id", Id, ForeignKey("tickets.id"), primary_key=True),
+    Column("desk", String(64), nullable=False),
+    Column("number", String(100), nullable=False, default=""),
+    Column("message_id", String(128), nullable=False),  # of the dossier in the outbox
+    Column("receivers", JSON, nullable=False, default=list),  # addresses that it was sent to
+    Column("asked_at_ms", Instant, nullable=False),
+    Column("answered_at_ms", Instant, nullable=True),
+    Column("reminders", Integer, nullable=False, default=0),
+    Column("remind_at_ms", Instant, nullable=True, index=True),
+)

@@ -16,6 +16,7 @@ from config.loader import Duration, setting
 from ticketing.duty import ID_PATTERN, Rota, is_mail, local_ms
 from ticketing.model import INTERNAL_CONTRACT, Reason
 from ticketing.promises import DEFAULT_SLA, CalendarTerms, Escalation, Faults, SlaTimes
+from ticketing.provider_terms import ProviderDesk
 
 STABILITY = "stability"
 """The service under which class 3 holds preventive work."""
@@ -108,10 +109,16 @@ class HostTerms:
 class Channel:
     """Where tickets of this contract are told, and which moments."""
 
-    type: str = setting(help="kind of channel", choices=("mail", "webhook"))
+    type: str = setting(help="kind of channel", choices=("mail", "webhook", "chat"))
     to: list[str] = setting([], help="mail: addresses", max=32)
     url: str = setting("", help="webhook: address")
     secret_file: str = setting("", help="webhook: file with the signing secret (whsec_...)")
+    format: str = setting(
+        "binary",
+        help="webhook: CloudEvents in headers (binary) or around the body (structured)",
+        choices=("binary", "structured"),
+    )
+    url_file: str = setting("", help="chat: file with one Apprise address, such as tgram://TOKEN/CHAT")
     on: list[str] = setting(list(DEFAULT_NOTICES), help="which moments", choices=NOTICES, max=len(NOTICES))
     language: str = setting("", help="empty = the contract's", choices=("", "uk", "en"))
 
@@ -123,6 +130,11 @@ class Channel:
             )
             if not self.to:
                 found.append(("to", "is missing: a mail channel needs addresses"))
+        elif self.type == "chat":
+            if not self.url_file:
+                found.append(
+                    ("url_file", "is missing: an Apprise address holds a secret, so it lies in a file")
+                )
         elif not self.url.startswith(("https://", "http://")):
             found.append(("url", "is missing: a webhook needs an http(s) address"))
         elif not self.secret_file:
@@ -196,6 +208,7 @@ class Contract:
         [], help="external desks that hold each ticket too, by their names in the settings", max=8
     )
     channels: list[Channel] = setting([], help="who is told", max=32)
+    provider_desks: list[ProviderDesk] = setting([], help="where line 4 turns to, by provider", max=20)
     windows: list[Window] = setting([], help="planned work", max=500)
     reopen_window: Duration = setting(
         Duration(24 * 3600), help="a fault that returns within resumes its ticket", min=60, max=90 * 86400

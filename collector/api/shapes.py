@@ -245,6 +245,16 @@ class ActRequest(msgspec.Struct, rename={"class_": "class"}, forbid_unknown_fiel
     provider_ref: ShortText | None = None
     is_public: bool | None = None
     """note: whether the client sees it."""
+    send: bool | None = None
+    """ask_provider: the person's yes, the dossier goes to the provider with ``text`` before it."""
+
+
+class DossierShape(msgspec.Struct):
+    """What a provider would be told about a ticket, and where to; nothing was sent."""
+
+    to: list[str]
+    subject: str
+    text: str
 
 
 class HostRow(msgspec.Struct):

@@ -17,12 +17,11 @@ from typing import Any
 from collector.providers.adapter import EVENTS_MAX, AdapterFault, ProviderEvent, Told, plain_text
 from collector.providers.fetch import fetch
 from collector.providers.terms import EventsPlace, ProviderTerms, Request, StatesPlace, StatusPlace
+from ticketing.json_path import MISSING, at_path
 
 MACHINES_MAX = 200
 """Most requests for single machines in one round."""
 
-_MISSING: Any = object()
-_STEP = re.compile(r"([^.\[\]]+)|\[(-?\d+)\]")
 _SLOT = re.compile(r"\{([^{}]+)\}")
 
 
@@ -85,24 +84,9 @@ def read_answer(answer: Any, request: Request, hosts: Mapping[str, str], machine
     return Told(status, events, states)
 
 
-def at_path(value: Any, path: str) -> Any:
-    """What stands there; ``_MISSING`` where nothing does."""
-    for name, index in _STEP.findall(path):
-        if index:
-            number = int(index)
-            if not isinstance(value, list) or not -len(value) <= number < len(value):
-                return _MISSING
-            value = value[number]
-        elif isinstance(value, dict) and name in value:
-            value = value[name]
-        else:
-            return _MISSING
-    return value
-
-
 def _status(answer: Any, place: StatusPlace) -> str:
     word = at_path(answer, place.path)
-    if word is _MISSING:
+    if word is MISSING:
         raise AdapterFault(f"no status stands at {place.path}")
     status = place.words.get(_word(word)) or place.otherwise
     if not status:
@@ -121,7 +105,7 @@ def _events(
         if at_ms is None:
             raise AdapterFault(f"an event has no time at {place.at}")
         text = plain_text(_filled(place.text, entry))
-        named = at_path(entry, place.id) if place.id else _MISSING
+        named = at_path(entry, place.id) if place.id else MISSING
         host = machine_host
         if place.host:
             theirs = _word(at_path(entry, place.host))
@@ -158,7 +142,7 @@ def _filled(template: str, entry: Any) -> str:
 
 
 def _word(value: Any) -> str:
-    if value is _MISSING or value is None:
+    if value is MISSING or value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"

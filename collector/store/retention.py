@@ -34,7 +34,9 @@ from ticketing.tables import (
     contracts,
     knowledge,
     login_failures,
+    mails,
     outbox,
+    provider_cases,
     sessions,
     ticket_events,
     ticket_hosts,
@@ -50,11 +52,12 @@ KEPT = {
     "failover_pairs": "one row a pair: its epoch must never go back",
     "failover_checks": "one row a step of a pair",
     "lease": "one row",
+    "mailboxes": "one row a mailbox: how far it was read",
     "own_state": "a handful of keys",
 }
 """Tables without an age, each with its reason."""
 
-WITH_TICKETS = ("ticket_events", "clocks", "ticket_hosts", "failover_runs")
+WITH_TICKETS = ("ticket_events", "clocks", "ticket_hosts", "failover_runs", "provider_cases")
 """Tables whose rows go with their ticket, or with their journal."""
 
 BATCH = 500
@@ -185,6 +188,15 @@ def _failover_links(tx: Connection, before_ms: int, batch: int) -> dict[str, int
     return _simple(failover_links, failover_links.c.expires_at_ms < before_ms, tx, batch)
 
 
+def _mails(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
+    """Letters that were dealt with; those of an open ticket and those that wait for a person stay."""
+    has_open_ticket = exists().where(tickets.c.id == mails.c.ticket_id, tickets.c.open_mark == 1)
+    is_old = and_(
+        mails.c.taken_at_ms < before_ms, mails.c.state == "done", mails.c.outcome != "held", ~has_open_ticket
+    )
+    return _simple(mails, is_old, tx, batch)
+
+
 def _audit(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     return _simple(audit, audit.c.at_ms < before_ms, tx, batch)
 
@@ -207,7 +219,7 @@ def _tickets(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     if not ids:
         return {"tickets": 0}
     deleted: dict[str, int] = {}
-    for table in (ticket_events, ticket_hosts, clocks, judgements):
+    for table in (ticket_events, ticket_hosts, clocks, judgements, provider_cases):
         deleted[table.name] = tx.execute(delete(table).where(table.c.ticket_id.in_(ids))).rowcount
     deleted["tickets"] = tx.execute(delete(tickets).where(tickets.c.id.in_(ids))).rowcount
     return deleted
@@ -245,6 +257,7 @@ _RULES = (
     ("failover_rehearsals", _failover_rehearsals),
     ("failover_links", _failover_links),
     ("audit", _audit),
+    ("mails", _mails),
     ("probes", _probes),
     ("findings", _findings),
     ("streams", _streams),

@@ -71,6 +71,7 @@ class TickContext:
     proof_due_ms: int = 0
     """When the nightly proof of the clocks is due; 0 = not read from the store yet."""
     quiet_checked_at_ms: int = 0
+    line4_at_ms: int = 0
     told_until_ms: int = 0
     """What was said of hosts and providers up to then has been judged."""
     book_mark: tuple[int, int, int] = (0, 0, 0)

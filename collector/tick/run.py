@@ -1,6 +1,6 @@
 """One tick: every decision of the collector, in one order, with one ``now``, in one transaction.
 
-vantages, silence, outside probes, qualify and ticket, resolve, clocks, failover, outbox, auditor, proof of the clocks.
+vantages, silence, outside probes, qualify and ticket, resolve, clocks, line 4, failover, outbox, auditor, proof of the clocks.
 Under pressure the judging of findings comes in slices between the ticks (``run_slice``), each a transaction of its own.
 Slow things happen elsewhere: probes and deliveries are rows that workers claim. The caller holds the lease, flushes
 buffered heartbeats first (else a host that beat a moment ago would look late), and runs the next tick no later than
@@ -20,6 +20,7 @@ from collector.tick.clocks import run_clocks
 from collector.tick.context import TickContext, TickReport
 from collector.tick.due import Due, look
 from collector.tick.failover import watch_failover
+from collector.tick.line4 import run_line4
 from collector.tick.outside import watch_outside
 from collector.tick.proof import prove_clocks
 from collector.tick.qualify import judge_findings
@@ -55,6 +56,7 @@ def run_tick(tx: Connection, now_ms: int, ctx: TickContext) -> TickReport:
     if has_judged or due.clocks:
         run_clocks(tx, now_ms, ctx, book, report)
     watch_failover(tx, now_ms, ctx, book, report)
+    run_line4(tx, now_ms, ctx, book, report)
     audit(tx, now_ms, ctx, book, report)
     prove_clocks(tx, now_ms, ctx, book, report)
     ctx.is_first = False

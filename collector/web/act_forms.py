@@ -38,7 +38,11 @@ FIELDS: Mapping[str, tuple[Spec, ...]] = {
     "note": (MUST_TEXT, Spec("is_public", "checkbox")),
     "ask_client": (Spec("text", "textarea", True, "question"),),
     "client_answered": (Spec("text", "textarea", True, "answer"),),
-    "ask_provider": (Spec("text", "textarea", True, "question"), Spec("provider_ref")),
+    "ask_provider": (
+        Spec("text", "textarea", True, "question"),
+        Spec("provider_ref"),
+        Spec("send", "checkbox"),
+    ),
     "provider_answered": (Spec("text", "textarea", True, "answer"),),
     "escalate": (Spec("line", "select", True), TEXT),
     "assign": (Spec("assignee", "select", True), TEXT),

@@ -18,7 +18,7 @@ from litestar.exceptions import HTTPException
 from litestar.middleware import DefineMiddleware
 from litestar.types import ASGIApp
 
-from collector.api import hosts, me, tickets
+from collector.api import dossiers, hosts, me, tickets
 from collector.web import (
     faults,
     host_pages,
@@ -51,7 +51,7 @@ def litestar_app(context: AppContext) -> Litestar:
     render.environment()
     api = Router(
         path="/api/v1",
-        route_handlers=[*tickets.ROUTES, *hosts.ROUTES, *me.ROUTES],
+        route_handlers=[*tickets.ROUTES, *dossiers.ROUTES, *hosts.ROUTES, *me.ROUTES],
         security=[{"token": []}, {"session": []}],
     )
     state = State(

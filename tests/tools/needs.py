@@ -75,6 +75,14 @@ PACKAGES = (
         ("e2e/test_prometheus.py", "unit/agent"),
         ("prometheus.service", "prometheus-node-exporter.service"),
     ),
+    Package(
+        "dovecot",
+        ("dovecot",),
+        ("dovecot-imapd",),
+        ("dovecot",),
+        ("e2e/mail",),
+        ("dovecot.service", "dovecot.socket"),
+    ),
     Package("stress-ng", ("stress-ng",), ("stress-ng",), ("stress-ng",), ("e2e/faults",)),
     Package("e2fsprogs", ("mkfs.ext4",), ("e2fsprogs",), ("e2fsprogs",), ("e2e/faults",)),
     Package(

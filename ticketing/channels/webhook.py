@@ -1,4 +1,4 @@
-"""A signed webhook: Standard Webhooks headers with a CloudEvents envelope in binary mode. At least once, one id.
+"""A signed webhook: Standard Webhooks headers with a CloudEvents 1.0 envelope, binary or structured. At least once, one id.
 
 The receiver may drop what it has seen by ``webhook-id``, which is also ``ce-id``. Any 2xx is taken; 410 ends it; all else
 is tried again, not before ``Retry-After`` says. The secret file may hold several secrets, one a line, while they rotate.
@@ -67,34 +67,52 @@ def deliver(row: Mapping[str, Any], settings: WebhookSettings, *, clock: Clock |
 
 
 def render(row: Mapping[str, Any], public_url: str) -> bytes:
-    """The JSON body: the snapshot, and the same in words."""
+    """The JSON body: the snapshot, and the same in words; in structured mode inside a CloudEvents envelope."""
     payload = {key: value for key, value in row["payload"].items() if key != "channel"}
     message = compose(row["payload"], public_url)
     told = {"subject": message.subject, "message": message.text, "url": ticket_url(payload, public_url)}
-    return json.dumps(payload | told, ensure_ascii=False, separators=(",", ":")).encode()
+    body: dict[str, Any] = payload | told
+    if is_structured(row):
+        body = attributes(row, public_url) | {"datacontenttype": "application/json", "data": body}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def is_structured(row: Mapping[str, Any]) -> bool:
+    """Whether the envelope stands around the body instead of in the headers."""
+    return row["payload"]["channel"].get("format") == "structured"
+
+
+def attributes(row: Mapping[str, Any], public_url: str) -> dict[str, str]:
+    """The CloudEvents attributes of a row; ``id`` with ``source`` is the same over all attempts."""
+    payload = row["payload"]
+    happened = dt.datetime.fromtimestamp(payload["at_ms"] / 1000, dt.timezone.utc)
+    return {
+        "specversion": "1.0",
+        "id": row["message_id"],
+        "source": public_url or "urn:vartovyi",
+        "type": f"vartovyi.ticket.{payload['event']}",
+        "subject": f"tickets/{payload['ticket']['id']}",
+        "time": happened.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
 
 
 def headers_of(
     row: Mapping[str, Any], body: bytes, secrets: Sequence[bytes], timestamp_s: int, public_url: str
 ) -> dict[str, str]:
-    """Standard Webhooks and CloudEvents headers of one attempt."""
-    payload = row["payload"]
-    happened = dt.datetime.fromtimestamp(payload["at_ms"] / 1000, dt.timezone.utc)
-    return {
-        "content-type": "application/json; charset=utf-8",
+    """Standard Webhooks headers of one attempt, and in binary mode those of CloudEvents."""
+    media = "application/cloudevents+json" if is_structured(row) else "application/json"
+    headers = {
+        "content-type": f"{media}; charset=utf-8",
         "user-agent": "vartovyi",
         "webhook-id": row["message_id"],
         "webhook-timestamp": str(timestamp_s),
         "webhook-signature": " ".join(
             sign(row["message_id"], timestamp_s, body, secret) for secret in secrets
         ),
-        "ce-specversion": "1.0",
-        "ce-id": row["message_id"],
-        "ce-source": public_url or "urn:vartovyi",
-        "ce-type": f"vartovyi.ticket.{payload['event']}",
-        "ce-subject": f"tickets/{payload['ticket']['id']}",
-        "ce-time": happened.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
+    if is_structured(row):
+        return headers
+    return headers | {f"ce-{name}": value for name, value in attributes(row, public_url).items()}
 
 
 def sign(message_id: str, timestamp_s: int, body: bytes, secret: bytes) -> str:

@@ -77,7 +77,7 @@ def row(tx, book, verdict):
 
 def test_a_letter_arrives_in_both_forms_under_its_own_id(box, row):
     for _ in range(2):  # a retry says the same under the same id
-        assert mail.deliver(row, Settings(port=box.port), public_url="https://desk.example/") == Delivered()
+        assert mail.deliver(row, Settings(port=box.port), mail.Extras("https://desk.example/")) == Delivered()
     (receivers, first), (_, second) = box.letters
     assert receivers == ["oncall@acme.example"]
     assert first["Message-ID"] == second["Message-ID"] == f"<{row['message_id']}@desk.example>"

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007_clocks"
-down_revision = "0007_failover"
+down_revision = "0006_tick"
 branch_labels = None
 depends_on = None
 
