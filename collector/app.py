@@ -20,6 +20,7 @@ from collector import metrics, roll_outs
 from collector.asks_asgi import AsksApp
 from collector.chores import Chore, Chores, ping
 from collector.decider import Decider
+from collector.failover.worker import FailoverWorker
 from collector.fleet_cache import FleetCache
 from collector.front import App, Front
 from collector.intake import Intake, Limits, Terms
@@ -92,7 +93,19 @@ class Collector:
             poke=lambda: self.decider.poke(),
         )
         self.outbox = OutboxWorkers(self.store, clock, settings, worker, replies=replies_of(settings))
-        self.decider = self._make_decider(worker)
+        self.lease = Lease(
+            self.store, worker, settings.database.lease_s, is_alone=self.store.dialect == "sqlite"
+        )
+        self.decider = self._make_decider()
+        self.failover = FailoverWorker(
+            self.store,
+            clock,
+            self.lease,
+            settings.failover,
+            self.book,
+            anchors=len(settings.probes.anchors),
+            poke=lambda: self.decider.poke(),
+        )
         self.outlook = Outlook(
             self.store,
             clock,
@@ -153,9 +166,11 @@ class Collector:
         self.chores.start()
         self.outlook.start()
         self.mail_intake.start()
+        self.failover.start()
 
     def stop(self) -> None:
         """Stop the threads, write what is in memory, close the store."""
+        self.failover.stop()
         self.mail_intake.stop()
         self.outlook.stop()
         self.chores.stop()
@@ -220,12 +235,11 @@ class Collector:
             reload_fleet=self._look_at_fleet,
         )
 
-    def _make_decider(self, holder: str) -> Decider:
+    def _make_decider(self) -> Decider:
         settings = self.settings
-        is_alone = self.store.dialect == "sqlite"
         return Decider(
             self.store,
-            Lease(self.store, holder, settings.database.lease_s, is_alone=is_alone),
+            self.lease,
             self.intake,
             run_tick,
             run_slice,

@@ -16,7 +16,17 @@ from typing import Any
 
 from sqlalchemy import select
 
-from collector.commands import contract, dossier, enrolment, judgement, mail, people, provider, roll_out
+from collector.commands import (
+    contract,
+    dossier,
+    enrolment,
+    failover,
+    judgement,
+    mail,
+    people,
+    provider,
+    roll_out,
+)
 from collector.commands.desk import Desk, Refused, tell
 from collector.opening import StartRefused
 from collector.settings import CollectorSettings
@@ -164,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     roll_out.add_verbs(verbs, verb)
     contract.add_verbs(verbs, verb)
+    failover.add_verbs(verbs, verb)
     provider.add_verbs(verbs, verb)
     people.add_verbs(verbs, verb)
     mail.add_verbs(verbs, verb)

@@ -12,6 +12,7 @@ import ipaddress
 from pathlib import Path
 from typing import Any, Optional, Union
 
+from collector.failover.settings import FailoverSettings
 from collector.feed_settings import FeedSettings
 from collector.mail_settings import MailSettings
 from config.loader import Duration, Size, setting
@@ -354,6 +355,7 @@ class CollectorSettings:
     tick: TickSettings = setting(TickSettings, help="the decider")
     probes: ProbeSettings = setting(ProbeSettings, help="the collector's own probes")
     vantages: VantageSettings = setting(VantageSettings, help="hosts that look at others for us")
+    failover: FailoverSettings = setting(FailoverSettings, help="how pairs are acted upon")
     outbox: OutboxSettings = setting(OutboxSettings, help="workers that deliver")
     mail: MailSettings = setting(MailSettings, help="how mail leaves and comes")
     web: WebSettings = setting(WebSettings, help="pages and API")

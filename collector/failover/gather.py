@@ -44,6 +44,8 @@ OFF = "failover_off"
 """own_state key: who switched failover off everywhere, and why; "" = on."""
 CHECK_MS = 300_000
 """What a precheck said longer ago says nothing about now."""
+CHECK_AGAIN_MS = 20_000
+"""A pair in trouble is asked this often whether its steps could be done."""
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 WITNESSES_MAX = 50
 WELL = "ok"
@@ -95,6 +97,18 @@ def gather(
         switch_time_s=switch_time(conn, pair.id),
         waivers=_waivers(pair, now_ms),
     )
+
+
+def gather_for(
+    conn: Connection, book: Book, contract: Contract, pair: PairTerms, kind: str, now_ms: int, sight: Sight
+) -> Facts:
+    """The facts of a run of that kind: on the way back the old primary is what a backup is on the way there."""
+    if kind != "failback":
+        return gather(conn, book, contract, pair, now_ms, sight)
+    turned = dataclasses.replace(pair, primary=pair.backup, backup=pair.primary, waivers=list(pair.waivers))
+    state = runs.pair_state(conn, pair.id)
+    facts = gather(conn, book, contract, turned, now_ms, sight)
+    return dataclasses.replace(facts, pair_epoch=state.epoch)
 
 
 def pairs_of(book: Book) -> list[tuple[Contract, PairTerms]]:
@@ -368,3 +382,14 @@ def as_told(facts: Facts) -> dict[str, Any]:
     raw = dataclasses.asdict(facts)
     raw["pair"] = facts.pair.id
     return json.loads(json.dumps(raw, default=str))
+
+
+def checks_due(conn: Connection, contract_id: str, pair: PairTerms, now_ms: int, every_ms: int) -> bool:
+    """Whether the pair's steps are to be asked now: often while its primary is in trouble, else now and then."""
+    newest_ms = conn.execute(
+        select(func.max(failover_checks.c.at_ms)).where(failover_checks.c.pair == pair.id)
+    ).scalar()
+    if newest_ms is None or now_ms - newest_ms >= every_ms:
+        return True
+    is_troubled = trouble_row(conn, contract_id, pair.primary) is not None
+    return is_troubled and now_ms - newest_ms >= CHECK_AGAIN_MS

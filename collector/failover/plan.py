@@ -94,13 +94,15 @@ class Subject:
 def make(pair: PairTerms, subject: Subject, kind: str = "failover") -> Plan:
     """The plan that the pair's terms give: a switchover asks first (demote), a failover fences."""
     # The new epoch must lie on the backup before anything else: a host that knows it refuses every older order.
-    steps = [Step("arm-0", "arm", EPOCH_STEP, {"host": pair.backup}, ARM_DEADLINE_S, ARM_RETRIES)]
+    taker = pair.primary if kind == "failback" else pair.backup
+    steps = [Step("arm-0", "arm", EPOCH_STEP, {"host": taker}, ARM_DEADLINE_S, ARM_RETRIES)]
     if kind in ("switchover", "failback"):
         steps += _steps("demote", pair.demote)
     for group, level in enumerate(pair.fence if kind in ("failover", "rehearsal") else []):
         steps += _steps("fence", level, group)
     for phase, terms in (("promote", pair.promote), ("traffic", pair.traffic), ("verify", pair.verify)):
-        steps += _steps(phase, terms)
+        found = _steps(phase, terms)
+        steps += [_back(step) for step in found] if kind == "failback" else found
     return Plan(
         pair=pair.id,
         primary=pair.primary,
@@ -128,6 +130,20 @@ def _steps(phase: str, terms: Iterable[StepTerms], group: int = 0) -> list[Step]
         )
         for n, step in enumerate(terms)
     ]
+
+
+def _back(step: Step) -> Step:
+    """The step on the way back: old and new change places, what is asked only of the old one is left out.
+
+    A step that names neither (a provider's interface) has ``back`` in its options: what is said there instead.
+    """
+    options = dict(step.options)
+    options |= options.pop("back", None) or {}
+    if "old" in options and "new" in options:
+        options["old"], options["new"] = options["new"], options["old"]
+    for name in ("old_url", "old_host"):
+        options.pop(name, None)
+    return dataclasses.replace(step, options=options)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -250,7 +250,8 @@ def note_rehearsal(
 def _follow(tx: Connection, run: Run, entry: Entry) -> None:
     values: dict[str, Any] = {"state": run.state.value, "epoch": run.epoch}
     if entry.kind == "enter":
-        is_open = run.state in STILL_OPEN
+        is_stuck_rehearsal = run.plan.kind == "rehearsal" and run.state is State.STUCK
+        is_open = run.state in STILL_OPEN and not is_stuck_rehearsal
         values["open_mark"] = 1 if is_open else None
         if run.state is State.ARMED:
             values["acted_at_ms"] = entry.at_ms

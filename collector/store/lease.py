@@ -55,6 +55,27 @@ class Lease:
             return Held(self._term)
         return self._store.write(lambda tx: self._turn(tx, mono_ms), first=True)
 
+    @property
+    def term(self) -> int | None:
+        """The term that we believe to hold; only ``still_held`` proves it. Readable from any thread."""
+        return self._term
+
+    @property
+    def ttl_s(self) -> float:
+        """Time-to-live."""
+        return self._ttl_ms / 1000
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other process can hold it."""
+        return self._is_alone
+
+    def left_s(self, mono_ms: int) -> float:
+        """Seconds for which nobody can have taken it over, counted from before the last renewal was sent; 0 = not ours."""
+        if self._term is None:
+            return 0.0
+        return max(0.0, (self._ttl_ms - (mono_ms - self._renewed_mono_ms)) / 1000)
+
     def still_held(self, tx: Connection, term: int) -> bool:
         """Whether ``term`` is still ours inside this transaction; keeps it so until the transaction ends."""
         return still_held(tx, self.holder, term)

@@ -16,11 +16,11 @@ from config.loader import Duration, setting
 
 @dataclasses.dataclass(frozen=True)
 class Options:
+    ports: list[int] = setting(help="the service's ports: they must be closed", max=8)
     ttl: Duration = setting(
         Duration(60), help="the host stops its service after so long without anybody", min=10, max=600
     )
     margin: Duration = setting(Duration(35), help="for its loop, its stop and its watchdog", min=10, max=300)
-    ports: list[int] = setting(help="the service's ports: they must be closed", max=8)
 
 
 class FenceLease:

@@ -65,7 +65,8 @@ class Order:
 
     def options(self, kind: type[T]) -> T:
         """The step's options, typed; ConfigError with every fault."""
-        text = json.dumps(dict(self.step.options))
+        # ``back`` is for the way back alone (plan); no step knows it.
+        text = json.dumps({key: value for key, value in self.step.options.items() if key != "back"})
         return loader.parse(text, kind, file=f"step {self.step.key} ({self.step.type})")
 
 

@@ -35,13 +35,13 @@ class Options:
     old: str = setting(help="the old primary's address")
     new: str = setting(help="the backup's address")
     server: str = setting(help="address of the primary name server that takes updates")
+    key_name: str = setting(help="name of the TSIG key")
+    key_file: Path = setting(help="file with its secret in base64, readable by the collector only")
     servers: list[str] = setting(
         [], help="addresses of all authoritative servers; empty = `server` alone", max=16
     )
     port: int = setting(53, help="their port", min=1, max=65535)
     ttl: int = setting(60, help="seconds that clients may keep the record", min=1, max=TTL_MAX_S)
-    key_name: str = setting(help="name of the TSIG key")
-    key_file: Path = setting(help="file with its secret in base64, readable by the collector only")
     key_algorithm: str = setting("hmac-sha256", help="its algorithm", choices=("hmac-sha256", "hmac-sha512"))
 
     def faults(self) -> Faults:

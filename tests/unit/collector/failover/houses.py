@@ -33,12 +33,12 @@ STEPS: dict[str, Any] = {
 class House:
     """One pair (a1, its backup b9), three hosts beside them, and a clock that the test turns."""
 
-    def __init__(self, url: str = "sqlite://", *, hosts_: tuple[str, ...] = (), **terms: Any) -> None:
+    def __init__(self, url: str = "sqlite://", *, now_ms: int = T0, **terms: Any) -> None:
         self.store = Store.open(url)
-        self.now_ms = T0
+        self.now_ms = now_ms
         self.ctx = TickContext(is_first=False)
         pair = {"primary": "a1", "backup": "b9", "mode": "auto", "rto": 1800, "rpo": 60, **STEPS, **terms}
-        names = ("a1", "b9", "c1", "c2", "c3", *hosts_)
+        names = ("a1", "b9", "c1", "c2", "c3")
         self.contract = Contract(
             "acme", "Acme", language="en", hosts=[_host(name) for name in names], failover={"pairs": [pair]}
         )
