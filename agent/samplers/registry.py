@@ -31,6 +31,7 @@ from agent.samplers.time_source import TimeSource
 from agent.samplers.timekeeping import Timekeeping
 from agent.samplers.units import Units
 from agent.samplers.virtual import Virtual
+from agent.samplers.wakeups import Wakeups
 from agent.samplers.watching import Checks
 from agent.samplers.witness import Witness
 
@@ -76,7 +77,7 @@ def make_samplers(
         Own(),
     ]
     if notes is not None:
-        every += [DiskProbe(settings.state_dir), Spin(settings.state_dir, root)]
+        every += [DiskProbe(settings.state_dir), Spin(settings.state_dir, root), Wakeups()]
     finder = Finder(settings.preset, root) if settings.preset.enabled else None
     if settings.checks or finder:
         every.append(Checks(settings.checks, root, find=finder.checks if finder else None))

@@ -49,6 +49,7 @@ _NET = "agent.samplers.network.Network"
 _LADDER = "agent.samplers.ladder.Ladder"
 _DISK_PROBE = "agent.samplers.disk_probe.DiskProbe"
 _SPIN = "agent.samplers.spin.Spin"
+_WAKEUPS = "agent.samplers.wakeups.Wakeups"
 _TIME_SOURCE = "agent.samplers.time_source.TimeSource"
 _CPU_LIMIT = "agent.samplers.throttle.CpuLimit"
 _PROGRAM_LOG = "agent.samplers.program_log.ProgramLog"
@@ -126,6 +127,7 @@ _ROWS: Tuple[Tuple[str, str, str, str, Value, str], ...] = (
     ("cpu.spin_score", "ratio", "calibrated spin probe: work per wall-clock ms / own 7-day median", "gauge", 1.0, _SPIN),
     ("cpu.mhz_pct", "%", "mean frequency / base frequency (bare metal)", "gauge", 100, _HARDWARE),
     ("load.per_cpu", "ratio", "load of one minute / online CPUs", "gauge", 0.2, _CPU),
+    ("sched.wake_ms", "ms", "overrun of 100 ms sleeps, p99 of the last five minutes", "gauge", 0.2, _WAKEUPS),
     ("sched.runq_per_cpu", "ratio",
      "tasks that run or want to run, the reader not counted / online CPUs",
      "gauge", 0.1, _CPU),
@@ -312,6 +314,7 @@ _METRICS: Dict[str, Metric] = {
     "cpu.softirq_pct": _pct("cpu_softirq"),
     "cpu.online": _num("cpu_online"),
     "load.per_cpu": _num("load_per_cpu"),
+    "sched.wake_ms": _num("wakeup_overrun_seconds", 0.001),
     "sched.runq_per_cpu": _num("run_queue_per_cpu"),
     "psi.cpu_some60": _pct("pressure_cpu_some"),
     "psi.mem_full60": _pct("pressure_memory_full"),

@@ -2,17 +2,22 @@
 
 The samplers read this machine; beside them come and go findings, units and mounts with ever new names, which is what makes
 tables grow. After the first hours nothing may grow any more: allocated blocks, private memory, threads, open files.
+
+The day is lived in a process of its own (``python -m tests.unit.agent.core.test_a_day FOLDER``): in pytest's own, what other
+tests left behind and what pytest keeps of each log line would be weighed with it.
 """
 
 from __future__ import annotations
 
 import gc
 import itertools
+import json
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple
 
 import pytest
 
@@ -79,16 +84,34 @@ def churn(sweep: int, mono_ms: int) -> List[Sample]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_day_of_sweeps_leaves_the_agent_as_light_as_its_first_hours(tmp_path: Any) -> None:
+def test_a_day_of_sweeps_leaves_the_agent_as_light_as_its_first_hours(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.unit.agent.core.test_a_day", str(tmp_path)]
+    root = Path(__file__).resolve().parents[4]
+    day = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=1790, check=False)
+    assert day.returncode == 0, day.stderr[-4000:]
+    *looks, end = [json.loads(line) for line in day.stdout.splitlines()]
+    weighed = [Weighed(*look) for look in looks]
+    assert len(weighed) == SWEEPS // LOOK_EVERY and end["sweeps"] == SWEEPS
+    first, last = weighed[SETTLED // LOOK_EVERY - 1], weighed[-1]
+    told = "\n".join(map(str, weighed))
+    assert end["changes"] > 1_000, "the day was too quiet to prove anything"
+    assert last.blocks <= first.blocks * (1 + BLOCKS_MAY_GROW), told
+    assert last.private_kib <= first.private_kib + PRIVATE_MAY_GROW_KIB, told
+    # An errand that is under way at the moment of the look holds a thread and a file.
+    assert last.threads <= first.threads + 2 and last.fds <= first.fds + 4, told
+
+
+def live_a_day(folder: Path) -> None:
+    """Print what each look weighed, a JSON list a line, and at the end how much happened."""
     clock = FixedClock()
     given = Given.from_file(None)
     ids = (f"id{n}" for n in itertools.count())
-    spool = Spool.open(tmp_path, new_id=lambda: next(ids), max_bytes=1 << 20)
+    spool = Spool.open(folder, new_id=lambda: next(ids), max_bytes=1 << 20)
 
     def now() -> Now:
         return Now(clock.now_ms(), clock.mono_ms(), clock.boottime_ms())
 
-    usual = UsualHours.open(tmp_path)
+    usual = UsualHours.open(folder)
     core = AgentCore(spool, given.rules, Identity("1", "boot", "run"), now(), units=UNITS, usual=usual)
     samplers = make_samplers(given.settings, Path("/"), LoopNotes(newest=core.history.value))
     # What keeps files of its own in the agent's folder or asks root has tests of its own.
@@ -96,7 +119,6 @@ def test_a_day_of_sweeps_leaves_the_agent_as_light_as_its_first_hours(tmp_path: 
         one for one in samplers if one.name not in ("witness", "kernel_log", "controller", "operators")
     ]
     due = dict.fromkeys((one.name for one in samplers), 0.0)
-    weighed: List[Weighed] = []
     changes = 0
     for sweep in range(1, SWEEPS + 1):
         clock.advance(PERIOD_MS)
@@ -110,17 +132,9 @@ def test_a_day_of_sweeps_leaves_the_agent_as_light_as_its_first_hours(tmp_path: 
             want_n = max((change.n for change in report.findings), default=0) + 1
             core.replied(Reply(want_n=max(want_n, spool.next_n - spool.depth)), now(), stream=spool.stream)
         if sweep % LOOK_EVERY == 0:
-            weighed.append(weigh())
-            print(f"sweep {sweep}: {weighed[-1]}, {changes} changes, {len(core.history.all_newest())} series")
+            print(json.dumps(weigh()), flush=True)
             _is_bounded(core, spool)
-    first = weighed[SETTLED // LOOK_EVERY - 1]
-    last = weighed[-1]
-    told = "\n".join(map(str, weighed))
-    assert changes > 1_000, "the day was too quiet to prove anything"
-    assert last.blocks <= first.blocks * (1 + BLOCKS_MAY_GROW), told
-    assert last.private_kib <= first.private_kib + PRIVATE_MAY_GROW_KIB, told
-    # An errand that is under way at the moment of the look holds a thread and a file.
-    assert last.threads <= first.threads + 2 and last.fds <= first.fds + 4, told
+    print(json.dumps({"sweeps": sweep, "changes": changes}))
 
 
 def _is_bounded(core: AgentCore, spool: Spool) -> None:
@@ -130,3 +144,7 @@ def _is_bounded(core: AgentCore, spool: Spool) -> None:
     assert core.held == 0 and core.held_dropped == 0
     assert len(core.acts.batch(10**6)) <= MAX_ACTS_KEPT
     assert spool.live_bytes <= spool.max_bytes
+
+
+if __name__ == "__main__":
+    live_a_day(Path(sys.argv[1]))
