@@ -34,8 +34,9 @@ from agent.signals.sample import Sample
 from config.clock import Clock, SystemClock
 
 BEAT_MS = 60_000
-SUSPICIOUS_BEAT_MS = 15_000
-"""A record costs the disk a page of 4 KiB: every 10 s, as signals.md 5 has it, would be over the 20 KiB a minute."""
+SUSPICIOUS_BEAT_MS = 30_000
+"""A record costs the disk up to two blocks of 4 KiB, its own and the inode's: 16 KiB a minute of the budget's 20. Every 10 s,
+as signals.md 5 has it, would be over it, and so was every 15 s."""
 SUSPICIOUS_FOR_MS = 15 * 60_000
 """What has been suspicious for longer is no news: the disk is written as seldom as before."""
 LAST_LINES = 40
