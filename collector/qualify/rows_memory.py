@@ -10,6 +10,7 @@ from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, h
 
 AVAILABLE_LOW_PCT = 10.0
 TOTAL_FELL = 0.95
+SWAPPED_MB = 16.0
 BALLOON_SHARE = 0.05
 """MemTotal below this share of what it was: the balloon took it (M3)."""
 
@@ -45,6 +46,14 @@ def _ballooned(case: Case) -> Params | None:
 
 def _balloon_grew(case: Case) -> Params | None:
     return holds(_balloon_holds(case) and not case.ops, held=case.number("mem.balloon_mb"))
+
+
+def _swapped_below(case: Case) -> Params | None:
+    """The hypervisor itself tells, by its tools, that it keeps more and more of this guest's memory on its disks (M4)."""
+    swapped = case.number("mem.hypervisor_swap_mb")
+    return holds(
+        swapped is not None and swapped > SWAPPED_MB and not case.host.is_bare_metal, swapped=swapped
+    )
 
 
 def _puffed(case: Case) -> Params | None:
@@ -142,6 +151,15 @@ MEMORY_ROWS: Sequence[Row] = (
         "inside",
         "signals.md 3.2 M3",
         _balloon_grew,
+    ),
+    row(
+        "memory.swapped_below",
+        "memory virt io cpu",
+        "virt.balloon",
+        STRONG + WEAK,
+        "provider",
+        "signals.md 3.2 M4",
+        _swapped_below,
     ),
     row(
         "memory.puffed",

@@ -38,6 +38,10 @@ def below_cases(c, h, s):
             c("kernel", {"cpu.steal_pct": 2}, lines=STALL),
         ),
         "cpu.stall_paused": (c("kernel", pause, lines=STALL), c("kernel", lines=STALL)),
+        "memory.swapped_below": (
+            c("virt", {"mem.hypervisor_swap_mb": (0, 900)}, topology={"virt": "vmware"}),
+            c("virt", {"mem.hypervisor_swap_mb": (0, 4)}, topology={"virt": "vmware"}),
+        ),
         "memory.puffed": (
             c("memory", lines=("virtio_balloon virtio3: Out of puff! Can't get 1 pages",)),
             c("memory", lines=("Out of memory: Kill process 42 (perl) score 803",)),
