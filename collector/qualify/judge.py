@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from collector.qualify.case import Case
 from collector.qualify.damping import NOVELTY
 from collector.qualify.row import Row
@@ -89,6 +91,13 @@ WOULD_CHANGE = {
 }
 
 
+OF_A_GROUP = frozenset(
+    {"hw.power", "virt.node_failure", "net.dc_outage", "net.provider_outage", "virt.storage_lost"}
+)
+"""Sentences about a rack, node, ...; of a host alone they have one of their own, which names no such thing."""
+
+NAMED_MAX = 3
+
 PATH_GROUP = "path:collector"
 """Scope of trouble on our own way to hosts."""
 
@@ -116,7 +125,7 @@ def qualify(case: Case, without: frozenset[str] = frozenset()) -> Verdict:
         began_at_ms=case.subject.at_ms,
         confidence=found.confidence,
         severity=severity(case, found),
-        reasons=tuple(_reason(entry) for entry in weighed),
+        reasons=_reasons(weighed),
         would_change=would_change(found),
         provisional=found.provisional,
         preventive=is_forecast(case, found.cause),
@@ -166,15 +175,25 @@ def would_change(found: Score) -> tuple[Reason, ...]:
     return tuple(Reason(key) for key in keys)
 
 
-def summary(case: Case, cause: str, scope: str) -> Reason:
-    """The ticket's one line: the cause's own sentence about the host, its part or its group."""
+def summary(case: Case, cause: str, scope: str, hosts: Sequence[str] = ()) -> Reason:
+    """The ticket's one line: the cause's own sentence about the host (or all of ``hosts``), its part or its group."""
+    hosts = hosts or affected(case)
     params = {
-        "host": case.host.id,
+        "host": _names(hosts) or case.host.id,
         "part": case.subject.subject or case.host.id,
         "scope": scope.partition(":")[2],
-        "n": len(affected(case)),
+        "n": len(hosts),
     }
-    return Reason(f"summary.{_sentence(case, cause)}", params)
+    sentence = _sentence(case, cause)
+    if sentence in OF_A_GROUP and scope.startswith("host:"):
+        sentence = f"{sentence}.host"
+    return Reason(f"summary.{sentence}", params)
+
+
+def _names(hosts: Sequence[str]) -> str:
+    """The first few by name, the others counted: it is one line."""
+    more = len(hosts) - NAMED_MAX
+    return ", ".join(hosts[:NAMED_MAX]) + (f" +{more}" if more > 0 else "")
 
 
 def _sentence(case: Case, cause: str) -> str:
@@ -193,5 +212,11 @@ def _sentence(case: Case, cause: str) -> str:
     return cause
 
 
-def _reason(entry: Weighed) -> Reason:
-    return Reason(entry.row.key, dict(entry.params), entry.row.weight, entry.row.group)
+def _reasons(weighed: Sequence[Weighed]) -> tuple[Reason, ...]:
+    """What the rows say, strongest first; what two rows of one group say in the same words is said once."""
+    found: dict[str, Reason] = {}
+    for entry in weighed:
+        params = dict(entry.params)
+        said = f"{entry.row.key} {entry.row.group} {entry.row.weight > 0} {params!r}"
+        found.setdefault(said, Reason(entry.row.key, params, entry.row.weight, entry.row.group))
+    return tuple(found.values())

@@ -85,14 +85,15 @@ class Groups:
 
     def _place_shared(self, scope: str, entries: Sequence[tuple[Problem, Verdict, Case]]) -> None:
         _, first, case = max(entries, key=lambda e: (len(e[1].reasons), -e[1].began_at_ms))
+        hosts = tuple(sorted({problem.host_id for problem, _, _ in entries}))
         verdict = dataclasses.replace(
             first,
             scope=scope,
             subject=scope,
-            affected=tuple(sorted({problem.host_id for problem, _, _ in entries})),
+            affected=hosts,
             began_at_ms=min(each.began_at_ms for _, each, _ in entries),
             severity=max((each.severity for _, each, _ in entries), key=SEVERITIES.index),
-            summary=summary(case, first.root_cause, scope),
+            summary=summary(case, first.root_cause, scope, hosts),
         )
         done = self.judge.desk.place_group(verdict, case)
         for problem, _, _ in entries:

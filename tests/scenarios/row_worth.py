@@ -122,8 +122,8 @@ def worth(row: str, scenario: str) -> str:
     return SUPPORTS if row in whole.cited else ""
 
 
-def find(workers: int, kept: Path | None) -> list[Witness | str]:
-    """For each row its witness, or its bare id where no scenario exercises it."""
+def find(workers: int, kept: Path | None, only: Sequence[str] = ()) -> list[Witness | str]:
+    """For each row (or those named) its witness, or its bare id where no scenario exercises it."""
     ours = labelled.own()
     cost = {one.id: one.duration_s * len(one.topology.hosts) for one in scenarios().values()}
     known = _read(kept)
@@ -133,13 +133,14 @@ def find(workers: int, kept: Path | None) -> list[Witness | str]:
             known[name] = one
         _keep(kept, known)
         candidates = []
-        for row in ROWS:
+        rows = [row for row in ROWS if row.id in only or not only]
+        for row in rows:
             holding = [name for name in cost if row.id in known[name].held]
             # Our own first: they are always there. Then where it stands most alone, then the cheap ones.
             holding.sort(key=lambda name: (name not in ours, known[name].cited.get(row.id, 99), cost[name]))
             candidates.append([(name, known[name]) for name in holding[:CANDIDATES_MAX]])
-        rows = [row.id for row in ROWS]
-        return list(_watched(pool.map(_best_witness, rows, candidates), len(rows)))
+        found = pool.map(_best_witness, [row.id for row in rows], candidates)
+        return list(_watched(found, len(rows)))
 
 
 def _read(kept: Path | None) -> dict[str, Outcome]:
@@ -179,9 +180,14 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--kept", type=Path, metavar="FILE", help="which rows held where; read if it is there, else written"
     )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="ROW", choices=sorted(row.id for row in ROWS),
+        help="look for this row alone, and leave the others as the list says",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, metavar="N")
     args = parser.parse_args(words)
-    found = find(args.workers, args.kept)
+    found = find(args.workers, args.kept, args.only)
+    found += [one for one in witnesses() if args.only and one.row not in args.only]
     lines = [f"{one.row} {one.scenario} {one.worth}" for one in found if isinstance(one, Witness)]
     WITNESSES.write_text(HEADING + "\n".join(sorted(lines)) + "\n", encoding="utf-8")
     dead = sorted(one for one in found if isinstance(one, str))

@@ -82,3 +82,24 @@ def test_a_verdict_s_words_can_all_be_said(words, make_case, make_sibling):
     said = [words["uk"].reason(r) for r in (verdict.summary, *verdict.reasons, *verdict.would_change)]
     assert "Гіпервізор віддає іншим 30 % нашого процесорного часу (steal)." in said
     assert "Ще 1 сервер на тому самому вузлі втрачає процесорний час: a2." in said
+
+
+def test_a_host_alone_is_not_called_a_rack_or_a_node(words, make_case):
+    for cause in ("hw.power", "virt.node_failure", "net.dc_outage", "net.provider_outage"):
+        alone = words["en"].reason(summary(make_case("silence"), cause, "host:a1"))
+        assert alone.startswith("a1: "), alone
+        assert "server is down" not in alone
+    group = make_case("silence", {"silence.members": ["a1", "a2"]})
+    assert words["en"].reason(summary(group, "hw.power", "rack:alfa/r3")).startswith("Rack alfa/r3 lost power: 2")
+
+
+def test_a_line_about_several_hosts_names_the_first_few(words, make_case):
+    line = summary(make_case("io"), "virt.storage_backend", "storage:alfa/st1", ("a1", "a2", "a3", "a4", "a5"))
+    assert words["en"].reason(line).startswith("a1, a2, a3 +2: ")
+
+
+def test_what_two_rows_say_in_the_same_words_is_said_once(make_case):
+    facts = {"cpu.user_pct": 20, "cpu.sys_pct": 4, "cpu.spin_score": 0.42, "sched.runq_per_cpu": 0.1}
+    reasons = qualify(make_case("cpu", facts)).reasons
+    slow = [reason for reason in reasons if reason.key == "reason.cpu.spin_slow"]
+    assert [reason.weight for reason in slow] == [2.0], "the stronger of the two"
