@@ -77,6 +77,7 @@ PURE = (
     "ticketing/letters/plain.py",
     "ticketing/letters/quotes.py",
     "ticketing/letters/tokens.py",
+    "ticketing/rota.py",
 )
 IMPURE_LIBRARIES = {
     "sqlalchemy", "requests", "socket", "threading", "subprocess", "logging", "psutil", "litestar", "asyncio", "time",

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from ticketing import audit, effects, knowledge, ledger, outbox, people, provider_cases, transitions
+from ticketing import audit, effects, knowledge, ledger, lines, outbox, people, provider_cases, transitions
 from ticketing.causes import CAUSES, cause
 from ticketing.clocks import Change
 from ticketing.contracts import Book
@@ -24,6 +24,7 @@ from ticketing.filing import Refusal as Refusal
 from ticketing.filing import file as file
 from ticketing.model import CLASSES, ClockKind, ClockState, Reason, TicketState
 from ticketing.queries import TicketView, Viewer, ticket
+from ticketing.rota import Call
 from ticketing.tables import RowLike
 from ticketing.transitions import STAFF, Row, step
 
@@ -56,9 +57,9 @@ def perform(
     now_ms: int,
     **fields: Any,
 ) -> TicketView | Refusal:
-    """Do one act. Fields by act: text, is_public (note), line (escalate), assignee (assign), class_ and root_cause
-    (requalify), class_ and line (qualify), cause and remedy (resolve), into (merge), provider_ref and send (ask_provider:
-    the dossier goes out with ``text`` before it), provider_ref (provider_answered)."""
+    """Do one act. Fields by act: text, is_public (note), line (escalate), line or assignee (consult), assignee (assign),
+    class_ and root_cause (requalify), class_ and line (qualify), cause and remedy (resolve), into (merge), provider_ref and
+    send (ask_provider: the dossier goes out with ``text`` before it), provider_ref (provider_answered)."""
     row = ledger.ticket_row(tx, ticket_id)
     if row is None or (actor.is_client and row["contract_id"] != actor.contract_id):
         return Refusal("not_found", Reason("refusal.not_found", {"ticket": ticket_id}))
@@ -147,6 +148,7 @@ def _record(
     *,
     is_public: bool = True,
     reacts: bool | None = None,
+    called: Call | None = None,
     body: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> None:
@@ -165,10 +167,11 @@ def _record(
     )
     if ledger.is_open(after):
         ledger.plan_next_step(m.tx, m.book, after, held, m.now_ms)
+    contract = m.book.contract(m.row["contract_id"])
     if is_public:
-        contract = m.book.contract(m.row["contract_id"])
         told = {"reasons": [sentence], "text": m.text, "extra": {"is_by_client": m.actor.is_client}}
         outbox.announce(m.tx, contract, after, m.act, event_id, m.now_ms, **told)
+    lines.tell_called(m.tx, contract, after, called, m.act, event_id, m.now_ms, [sentence], m.text)
 
 
 def _take(m: _Moment) -> Refusal | None:
@@ -224,12 +227,35 @@ def _taken(m: _Moment) -> dict[str, Any]:
 
 
 def _escalate(m: _Moment) -> Refusal | None:
-    lines = m.book.contract(m.row["contract_id"]).lines
+    contract = m.book.contract(m.row["contract_id"])
     wanted = m.fields.get("line") or m.row["line"] + 1
-    if not isinstance(wanted, int) or not m.row["line"] < wanted <= lines:
-        reason = Reason("refusal.no_line", {"line": m.row["line"], "lines": lines})
+    if not isinstance(wanted, int) or not m.row["line"] < wanted <= contract.lines:
+        reason = Reason("refusal.no_line", {"line": m.row["line"], "lines": contract.lines})
         return Refusal("invalid", reason, {"line": reason})
-    _record(m, body={"line": wanted, "line_before": m.row["line"]}, line=wanted, assignee=None)
+    moved, called = lines.moved(m.tx, contract, m.row, wanted, m.now_ms, m.row["profile"])
+    body = {"line": wanted, "line_before": m.row["line"], **lines.as_body(called)}
+    _record(m, body=body, called=called, **moved)
+    return None
+
+
+def _consult(m: _Moment) -> Refusal | None:
+    """A higher line is asked for help; the ticket, its line and its clocks stay where they are."""
+    contract = m.book.contract(m.row["contract_id"])
+    asked = lines.helper(m.tx, contract, m.row, m.fields, m.actor.person_id, m.now_ms)
+    if isinstance(asked, Reason):
+        return Refusal("invalid", asked, {"assignee" if m.fields.get("assignee") else "line": asked})
+    body = {"asked": asked.person or "", "call": asked.to_dict()}
+    _record(m, is_public=False, body=body, called=asked)
+    return None
+
+
+def _advise(m: _Moment) -> Refusal | None:
+    """The answer of whoever was asked for help; told to whom it helps."""
+    helped = m.row["assignee"]
+    called = None
+    if helped and helped != m.actor.person_id:
+        called = Call(helped, Reason("reason.duty.advised", {"who": m.actor.person_id}))
+    _record(m, is_public=False, called=called)
     return None
 
 
@@ -266,6 +292,8 @@ def _requalify(m: _Moment) -> Refusal | None:
     if not isinstance(line, int) or not m.row["line"] <= line <= contract.lines:
         wrong_line = Reason("refusal.no_line", {"line": m.row["line"], "lines": contract.lines})
         return Refusal("invalid", wrong_line, {"line": wrong_line})
+    if class_ != m.row["class"] or m.act == "qualify":
+        line = max(line, lines.least_line(contract, class_))
     reason = Reason(
         "did.other_cause" if m.act == "requalify" and class_ == m.row["class"] else f"did.{m.act}_to",
         {
@@ -278,9 +306,9 @@ def _requalify(m: _Moment) -> Refusal | None:
         },
     )
     changes, held, flag = effects.reclassed(m.tx, m.book, m.row, class_, m.now_ms)
-    values: dict[str, Any] = {"class": class_, "root_cause": root_cause, "profile": cause(root_cause).profile}
-    if line != m.row["line"]:
-        values |= {"line": line, "assignee": None}
+    profile = cause(root_cause).profile
+    moved, called = lines.moved(m.tx, contract, m.row, line, m.now_ms, profile)
+    values: dict[str, Any] = {"class": class_, "root_cause": root_cause, "profile": profile, **moved}
     after = ledger.change_ticket(m.tx, m.row, m.now_ms, **values)
     body = {
         "reason": reason.to_dict(),
@@ -289,10 +317,12 @@ def _requalify(m: _Moment) -> Refusal | None:
         "clocks": ledger.as_dicts(changes),
         "text": m.text,
         **flag,
+        **lines.as_body(called),
     }
     event_id = ledger.write_event(m.tx, m.row["id"], m.now_ms, m.actor.person_id, m.act, body, is_public=True)
     ledger.plan_next_step(m.tx, m.book, after, held, m.now_ms)
     outbox.announce(m.tx, contract, after, m.act, event_id, m.now_ms, reasons=[reason], text=m.text)
+    lines.tell_called(m.tx, contract, after, called, m.act, event_id, m.now_ms, [reason], m.text)
     return None
 
 
@@ -355,6 +385,8 @@ _WRITERS: dict[str, Callable[[_Moment], Refusal | None]] = {
     "ask_provider": _ask_provider,
     "provider_answered": _provider_answered,
     "escalate": _escalate,
+    "consult": _consult,
+    "advise": _advise,
     "assign": _assign,
     "qualify": _requalify,
     "requalify": _requalify,

@@ -111,6 +111,16 @@ def parser() -> argparse.ArgumentParser:
     answer = command("answer", "answer what was asked (the client, or staff for the client)")
     _ticket_argument(answer)
     answer.add_argument("text", help="the answer; - reads it from standard input")
+    consult = command("consult", "ask a higher line for help; the ticket stays where it is")
+    _ticket_argument(consult)
+    consult.add_argument("text", help="the question; - reads it from standard input")
+    consult.add_argument(
+        "--line", type=int, choices=range(2, 5), help="whoever is on call there (default: next)"
+    )
+    consult.add_argument("--person", help="this person instead, by log-in name")
+    advise = command("advise", "answer somebody who asked for help")
+    _ticket_argument(advise)
+    advise.add_argument("text", help="the advice; - reads it from standard input")
     resolve = command("resolve", "resolve a ticket")
     _ticket_argument(resolve)
     resolve.add_argument("--cause", required=True, help="what it was, in a word or two")
@@ -348,6 +358,14 @@ def _answer(desk: DeskClient, args: argparse.Namespace, words: Texts, clock: Clo
     return _act(desk, args, words, "client_answered", text=_text(args.text))
 
 
+def _consult(desk: DeskClient, args: argparse.Namespace, words: Texts, clock: Clock) -> int:
+    return _act(desk, args, words, "consult", text=_text(args.text), line=args.line, assignee=args.person)
+
+
+def _advise(desk: DeskClient, args: argparse.Namespace, words: Texts, clock: Clock) -> int:
+    return _act(desk, args, words, "advise", text=_text(args.text))
+
+
 def _resolve(desk: DeskClient, args: argparse.Namespace, words: Texts, clock: Clock) -> int:
     return _act(desk, args, words, "resolve", cause=args.cause, remedy=args.remedy, text=args.text)
 
@@ -381,6 +399,8 @@ _COMMANDS = {
     "take": _take,
     "note": _note,
     "escalate": _escalate,
+    "consult": _consult,
+    "advise": _advise,
     "qualify": _qualify,
     "ask": _ask,
     "answer": _answer,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, RowMapping, select, update
 
-from ticketing import clocks, ledger, outbox, tables
+from ticketing import clocks, ledger, lines, outbox, tables
 from ticketing.clocks import Stopwatch
 from ticketing.contracts import Book
 from ticketing.ledger import MACHINE
@@ -159,10 +159,10 @@ def _escalation_due(
     """(clock, percent, instant) of the first escalation step that is overdue."""
     if row["line"] >= contract.lines:
         return None
-    calendar = contract.calendar.calendar
+    calendar, terms = contract.calendar.calendar, contract.escalation.of(row["class"])
     wanted: list[tuple[ClockKind, list[int]]] = [
-        (ClockKind.REACTION, [100] if contract.escalation.at_reaction_breach else []),
-        (ClockKind.RESOLUTION, contract.escalation.at_resolution_pct),
+        (ClockKind.REACTION, [100] if terms.at_reaction_breach else []),
+        (ClockKind.RESOLUTION, terms.at_resolution_pct),
     ]
     due: list[tuple[int, Stopwatch, int]] = []
     for kind, percents in wanted:
@@ -186,10 +186,11 @@ def _escalate(
     due_at_ms: int,
     now_ms: int,
 ) -> tuple[RowLike, ClockEvent]:
-    """One line up. Who had the ticket keeps nothing: the next line looks at it anew."""
+    """One line up, to whoever is on call there. Who had the ticket keeps nothing: the next line looks at it anew."""
     contract = book.contract(row["contract_id"])
     line = row["line"] + 1
-    after = ledger.change_ticket(tx, row, now_ms, line=line, assignee=None)
+    values, called = lines.moved(tx, contract, row, line, now_ms, row["profile"])
+    after = ledger.change_ticket(tx, row, now_ms, **values)
     ledger.save_watch(
         tx, row["id"], dataclasses.replace(watch, escalated_pct=pct), contract, book.version(contract.id)
     )
@@ -204,9 +205,16 @@ def _escalate(
             "due_at_ms": due_at_ms,
         },
     )
-    body = {"reason": reason.to_dict(), "late": is_late, "line": line, "line_before": row["line"]}
+    body = {
+        "reason": reason.to_dict(),
+        "late": is_late,
+        "line": line,
+        "line_before": row["line"],
+        **lines.as_body(called),
+    }
     event_id = ledger.write_event(tx, row["id"], due_at_ms, MACHINE, "escalate", body)
     outbox.announce(tx, contract, after, "escalate", event_id, now_ms, reasons=[reason])
+    lines.tell_called(tx, contract, after, called, "escalate", event_id, now_ms, [reason])
     return after, ClockEvent(row["id"], "escalate", due_at_ms, is_late)
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 from collections import Counter
-from collections.abc import Sequence
 from typing import Optional
 from zoneinfo import ZoneInfo
 
 from config.loader import setting
+from ticketing.calendar import Calendar
 from ticketing.promises import CalendarTerms, Faults
 
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
@@ -74,6 +75,11 @@ class Rota:
             found.append(("starts", f"{self.starts!r} is not a local time such as 2026-11-02 09:00"))
         return found
 
+    @functools.cached_property
+    def calendar(self) -> Calendar:
+        """When somebody is on call."""
+        return CalendarTerms(zone=self.zone, hours=self.hours).calendar
+
     @property
     def named(self) -> list[str]:
         """Everybody whom it names."""
@@ -117,10 +123,6 @@ class Roster:
 
     rota: list[Rota] = setting([], help="who is on call, by line", max=200)
     absences: list[Absence] = setting([], help="who is away", max=5000)
-
-    def lines(self, line: int) -> Sequence[Rota]:
-        """The rotas of one line."""
-        return [rota for rota in self.rota if rota.line == line]
 
 
 def is_mail(text: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
-from ticketing import audit, clocks, knowledge, ledger, outbox, tables
+from ticketing import audit, clocks, knowledge, ledger, lines, outbox, tables
 from ticketing.causes import cause, first_line
 from ticketing.clocks import Change, Stopwatch
 from ticketing.contracts import Book
@@ -123,16 +123,20 @@ def requalified(
     if row["state"] == TicketState.NEW.value and row["assignee"] is None and row["origin"] == "machine":
         # Nobody works on it yet, so it goes where the new cause belongs; never back down.
         line = max(line, first_line(verdict.root_cause, verdict.confidence.value, contract.lines))
+    if verdict.class_ != row["class"]:
+        line = max(line, lines.least_line(contract, verdict.class_))
+    moved, called = lines.moved(tx, contract, row, line, now_ms, cause(verdict.root_cause).profile)
     after = ledger.change_ticket(
         tx,
         row,
         now_ms,
         **judgement_values(verdict, row),
-        line=line,
+        **moved,
         affected=sorted({*row["affected"], *verdict.affected}),
     )
     ledger.set_hosts(tx, row, after)
     body = {
+        **lines.as_body(called),
         "reason": reason.to_dict(),
         "reasons": [r.to_dict() for r in verdict.reasons],
         "before": {"class": row["class"], "root_cause": row["root_cause"], "line": row["line"]},
@@ -147,6 +151,7 @@ def requalified(
     event_id = ledger.write_event(tx, row["id"], now_ms, actor, "requalify", body, is_public=True)
     ledger.plan_next_step(tx, book, after, held, now_ms)
     outbox.announce(tx, contract, after, "requalify", event_id, now_ms, reasons=[reason], text=text)
+    lines.tell_called(tx, contract, after, called, "requalify", event_id, now_ms, [reason])
     return after
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from ticketing import audit, effects, ledger, tables
+from ticketing import audit, effects, ledger, lines, tables
 from ticketing.causes import cause
 from ticketing.contracts import Book
 from ticketing.knowledge import application_scope
@@ -93,7 +93,7 @@ def file(
         return Refusal("not_eligible", refusal, {"class": refusal})
     # The words of a client, and a class that nobody chose, wait for line 1.
     is_confirmed = chosen is not None and not actor.is_client
-    first_line = line if is_confirmed and line is not None else 1
+    first_line = max(line or 1, lines.least_line(contract, class_)) if is_confirmed else 1
     changes = ledger.sla_changes(contract, class_, now_ms, "start")
     values = _filed_values(contract, class_, title, body, host_id, application, now_ms) | {
         "contract_version": book.version(contract_id),

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, case, select
 from sqlalchemy.exc import IntegrityError
 
-from ticketing import effects, ledger, outbox, tables
+from ticketing import effects, ledger, lines, outbox, tables
 from ticketing.causes import first_line
 from ticketing.contracts import Book
 from ticketing.ledger import MACHINE
@@ -397,7 +397,10 @@ def new_ticket(
         "title": "",
         "body": "",
         "state": TicketState.NEW.value,
-        "line": first_line(verdict.root_cause, verdict.confidence.value, contract.lines),
+        "line": max(
+            first_line(verdict.root_cause, verdict.confidence.value, contract.lines),
+            lines.least_line(contract, verdict.class_),
+        ),
         "parent_id": parent_id,
         "previous_id": None if previous is None else previous["id"],
         "recurrences": 0 if previous is None else previous["recurrences"] + 1,

@@ -294,7 +294,7 @@ def calendar_tag(contract_id: str, version: int) -> str:
 
 def next_step_at(contract: Contract, row: RowLike, held: Mapping[ClockKind, Stopwatch], now_ms: int) -> int:
     """When the ticket must be looked at again: an escalation, or a reminder where none is left. Never None."""
-    terms = contract.escalation
+    terms = contract.escalation.of(row["class"])
     calendar = contract.calendar.calendar
     candidates = [now_ms + int(terms.remind * 1000)]
     if row["line"] < contract.lines:

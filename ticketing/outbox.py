@@ -37,6 +37,8 @@ NOTICE_OF = {
     "ask_provider": "ask_provider",
     "provider_answered": "provider_answered",
     "assign": "assigned",
+    "consult": "consulted",
+    "advise": "advised",
     "resolve": "resolved",
     "close": "closed",
     "preventive": "preventive",
@@ -193,6 +195,41 @@ def _filer(tx: Connection, ticket: RowLike, notice: str | None) -> RowMapping | 
         table.c.ticket_id == ticket["id"], table.c.outcome == "filed"
     )
     return tx.execute(wanted.order_by(table.c.id).limit(1)).mappings().first()
+
+
+def tell_person(
+    tx: Connection,
+    contract: Contract,
+    ticket: RowLike,
+    kind: str,
+    event_id: int,
+    now_ms: int,
+    *,
+    address: str,
+    language: str,
+    reasons: Sequence[Reason] = (),
+    text: str = "",
+) -> None:
+    """One mail to one of ours, beside what the contract's channels are told."""
+    payload = snapshot(tx, contract, ticket, None) | {
+        "event": NOTICE_OF[kind],
+        "event_id": event_id,
+        "at_ms": now_ms,
+        "reasons": [reason.to_dict() for reason in reasons],
+        "text": text,
+        "language": language,
+        "channel": {"type": "mail", "url": "", "secret_file": ""},
+    }
+    one_id = message_id(ticket["id"], ticket["created_at_ms"], event_id, f"person/{address}")
+    enqueue(
+        tx,
+        channel="mail",
+        destination=address,
+        message_id=one_id,
+        payload=payload,
+        now_ms=now_ms,
+        ticket_id=ticket["id"],
+    )
 
 
 def write(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -386,7 +386,12 @@ def _events(conn: Connection, viewer: Viewer, ticket_id: int, limit: int) -> tup
     rows = list(
         conn.execute(query.order_by(table.c.id.desc()).limit(max(1, min(limit, MAX_EVENTS)))).mappings()
     )
+
+    def seen(body: Mapping[str, Any]) -> Mapping[str, Any]:
+        # Who of ours is on call, away or lacking is not for clients.
+        return {k: v for k, v in body.items() if k != "call"} if viewer.is_client else body
+
     return tuple(
-        EventView(row["id"], row["at_ms"], row["actor"], row["kind"], row["is_public"], row["body"])
+        EventView(row["id"], row["at_ms"], row["actor"], row["kind"], row["is_public"], seen(row["body"]))
         for row in reversed(rows)
     )

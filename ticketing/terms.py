@@ -37,6 +37,8 @@ NOTICES = (
     "ask_provider",
     "provider_answered",
     "assigned",
+    "consulted",
+    "advised",
     "resolved",
     "closed",
     "preventive",

@@ -79,6 +79,9 @@ TABLE: dict[tuple[TicketState, str], Row] = {
     **_in_each(OPEN_STATES, "escalate", who=STAFF | MACHINE_ONLY, reacts=True, sentence="did.escalate"),
     **_in_each((W, C, P), "assign", who=STAFF, needs=("assignee",), sentence="did.assign"),
     (N, "assign"): Row(W, STAFF, ("assignee",), sentence="did.assign"),
+    # A higher line helps without taking the ticket over: internal words, no clock and no line moves.
+    **_in_each(OPEN_STATES, "consult", who=STAFF, needs=("text",), sentence="did.consult"),
+    **_in_each(OPEN_STATES, "advise", who=STAFF, needs=("text",), sentence="did.advise"),
     # Line 1 confirms class and line of what a person filed; a changed verdict needs its why, this does not.
     **_in_each(OPEN_STATES, "qualify", who=STAFF, needs=("class_",), sentence="did.qualify"),
     **_in_each(

@@ -64,6 +64,8 @@ ActName = Literal[
     "ask_provider",
     "provider_answered",
     "escalate",
+    "consult",
+    "advise",
     "assign",
     "qualify",
     "requalify",

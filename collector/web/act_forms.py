@@ -45,6 +45,11 @@ FIELDS: Mapping[str, tuple[Spec, ...]] = {
     ),
     "provider_answered": (Spec("text", "textarea", True, "answer"),),
     "escalate": (Spec("line", "select", True), TEXT),
+    "consult": (
+        Spec("text", "textarea", True, "to_colleague"),
+        Spec("line", "select", True),
+    ),
+    "advise": (Spec("text", "textarea", True, "advice"),),
     "assign": (Spec("assignee", "select", True), TEXT),
     "qualify": (Spec("class_", "select", True, "class"), Spec("line", "select", True), TEXT),
     "requalify": (Spec("class_", "select", True, "class"), Spec("root_cause", "select", True), MUST_TEXT),
@@ -133,7 +138,7 @@ def act_forms(
     proposed = filing.unconfirmed(ticket.origin, ticket.events)
     forms = []
     for act in ticket.acts:
-        if act not in FIELDS or (act == "escalate" and ticket.line >= contract.lines):
+        if act not in FIELDS or (act in ("escalate", "consult") and ticket.line >= contract.lines):
             continue
         if act == "qualify" and proposed is None:
             continue  # the machine's verdict is changed with a why, and what is confirmed is confirmed

@@ -9,6 +9,7 @@ from collector.web.clock_lines import ClockLine, clock_lines
 from collector.web.tones import SEVERITY_TONES, STATE_TONES
 from ticketing.contracts import Book
 from ticketing.ledger import MACHINE
+from ticketing.model import Reason
 from ticketing.queries import EventView, TicketLine
 from ticketing.texts import Texts
 
@@ -105,6 +106,11 @@ def event_text(words: Texts, event: EventView, names: Mapping[str, str]) -> str:
         if name in params:
             params[name] = names.get(str(params[name]), params[name])
     text = words.get(reason.key, **params)
+    called = event.body.get("call")
+    if called:
+        why = Reason.from_dict(called["reason"])
+        said = {name: names.get(str(value), value) for name, value in why.params.items()}
+        text = f"{text} {words.get(why.key, **said)}"
     reference = event.body.get("provider_ref")
     return f"{text} {words.get('web.event.provider_ref', number=reference)}" if reference else text
 
