@@ -78,6 +78,8 @@ PURE = (
     "ticketing/letters/quotes.py",
     "ticketing/letters/tokens.py",
     "ticketing/rota.py",
+    "ticketing/proposal.py",
+    "ticketing/statement/",
 )
 IMPURE_LIBRARIES = {
     "sqlalchemy", "requests", "socket", "threading", "subprocess", "logging", "psutil", "litestar", "asyncio", "time",

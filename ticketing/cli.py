@@ -1,7 +1,7 @@
 """vartovyi-desk: the desk from a terminal. A client of the JSON API; it decides nothing by itself.
 
 Exit status: 0 done, 1 refused by the desk (the sentence says why), 64 wrong use, 69 the desk does not answer, 77 the token
-is not accepted, 78 wrong settings.
+is not accepted, 73 a file cannot be written, 78 wrong settings.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from config import loader
 from config.clock import Clock, SystemClock
 from config.loader import EX_CONFIG, ConfigError
+from ticketing import statement_command
 from ticketing.desk_client import DeskClient, DeskError, DeskSettings
 from ticketing.proposal import WISHES
 from ticketing.texts import LANGUAGES, Texts, texts
@@ -127,6 +128,9 @@ def parser() -> argparse.ArgumentParser:
     resolve.add_argument("--remedy", required=True, help="what helped, in a word or two")
     resolve.add_argument("--text", default="", help="more for the client to read")
     _filing_arguments(command("file", "file a ticket"))
+    statement_command.add_arguments(
+        command("statement", "a contract's month: availability, promises, whose minutes")
+    )
     return top
 
 
@@ -406,6 +410,7 @@ _COMMANDS = {
     "answer": _answer,
     "resolve": _resolve,
     "file": _file,
+    "statement": statement_command.run,
 }
 
 

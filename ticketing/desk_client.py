@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Optional
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 
@@ -47,6 +48,7 @@ class DeskError(Exception):
 EXIT_REFUSED = 1
 EXIT_UNREACHABLE = 69  # EX_UNAVAILABLE
 EXIT_FORBIDDEN = 77  # EX_NOPERM
+EXIT_CANNOT_WRITE = 73  # EX_CANTCREAT
 
 _STATUS_EXIT = {401: EXIT_FORBIDDEN, 403: EXIT_FORBIDDEN}
 
@@ -90,6 +92,34 @@ class DeskClient:
         body = {"seen_version": seen_version, **{k: v for k, v in fields.items() if v not in (None, "")}}
         return self._call("POST", f"/tickets/{ticket_id}/acts/{act}", body=body)
 
+    def statement(
+        self,
+        contract: str,
+        month: str,
+        form: str,
+        part: str,
+        language: str,
+        progress: Callable[[int, int], None],
+    ) -> Any:
+        """A month's statement: a mapping for ``json``, text for ``csv`` and ``html``."""
+        path = f"/contracts/{quote(contract, safe='')}/statements/{quote(month, safe='')}/stream"
+        params = {"form": form, "part": part, "language": language}
+        answer = self._send("GET", path, params=params, stream=True)
+        if answer.status_code >= 400:
+            self._said(answer)
+        try:
+            for line in answer.iter_lines():
+                told = json.loads(line) if line else {}
+                if "done" in told:
+                    progress(int(told["done"]), int(told["of"]))
+                elif "body" in told:
+                    return told["body"]
+        except (requests.RequestException, ValueError) as error:
+            raise DeskError(f"the desk broke off: {error}", EXIT_UNREACHABLE) from error
+        raise DeskError(
+            "the desk broke off before the statement was made; its log says why", EXIT_UNREACHABLE
+        )
+
     def _call(
         self,
         method: str,
@@ -98,8 +128,19 @@ class DeskClient:
         params: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
+        return self._said(self._send(method, path, params=params, body=body))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        stream: bool = False,
+    ) -> requests.Response:
         try:
-            answer = self._session.request(
+            return self._session.request(
                 method,
                 self._base + path,
                 params=params,
@@ -107,11 +148,15 @@ class DeskClient:
                 timeout=TIMEOUT_S,
                 allow_redirects=False,
                 verify=self._verify,
+                stream=stream,
             )
         except requests.exceptions.SSLError as error:
             raise DeskError(f"the desk's certificate is not trusted: {error}", EXIT_UNREACHABLE) from error
         except requests.RequestException as error:
             raise DeskError(f"the desk does not answer at {self._base}: {error}", EXIT_UNREACHABLE) from error
+
+    def _said(self, answer: requests.Response) -> dict[str, Any]:
+        """The answer's JSON; DeskError for what the desk refused."""
         try:
             said = answer.json() if len(answer.content) <= MAX_ANSWER_BYTES else None
         except ValueError:

@@ -18,8 +18,9 @@ from litestar.exceptions import HTTPException
 from litestar.middleware import DefineMiddleware
 from litestar.types import ASGIApp
 
-from collector.api import dossiers, hosts, me, tickets
+from collector.api import contracts, dossiers, hosts, me, statements, tickets
 from collector.web import (
+    contract_pages,
     faults,
     host_pages,
     live,
@@ -27,6 +28,7 @@ from collector.web import (
     openapi,
     render,
     session_pages,
+    statement_pages,
     static_files,
     ticket_pages,
 )
@@ -51,7 +53,14 @@ def litestar_app(context: AppContext) -> Litestar:
     render.environment()
     api = Router(
         path="/api/v1",
-        route_handlers=[*tickets.ROUTES, *dossiers.ROUTES, *hosts.ROUTES, *me.ROUTES],
+        route_handlers=[
+            *tickets.ROUTES,
+            *dossiers.ROUTES,
+            *hosts.ROUTES,
+            *contracts.ROUTES,
+            *statements.ROUTES,
+            *me.ROUTES,
+        ],
         security=[{"token": []}, {"session": []}],
     )
     state = State(
@@ -61,7 +70,14 @@ def litestar_app(context: AppContext) -> Litestar:
             "streams": live.Streams(context.options.max_streams, context.options.max_streams_per_person),
         }
     )
-    pages = [*session_pages.ROUTES, *new_ticket_pages.ROUTES, *ticket_pages.ROUTES, *host_pages.ROUTES]
+    pages = [
+        *session_pages.ROUTES,
+        *new_ticket_pages.ROUTES,
+        *ticket_pages.ROUTES,
+        *host_pages.ROUTES,
+        *contract_pages.ROUTES,
+        *statement_pages.ROUTES,
+    ]
     return Litestar(
         route_handlers=[api, *pages, live.live, static_files.static_file],
         state=state,
