@@ -144,6 +144,7 @@ def act_forms(
             continue  # the machine's verdict is changed with a why, and what is confirmed is confirmed
         if act == "take" and ticket.assignee == viewer.person_id:
             continue
+        is_answer = viewer.is_client and act == "client_answered"
         mine = attempt if attempt is not None and attempt.act == act else None
         fields = [
             _field(words, act, spec, ticket, contract, staff, mine)
@@ -153,7 +154,7 @@ def act_forms(
         forms.append(
             ActForm(
                 act=act,
-                title=words.get(f"act.{act}"),
+                title=words.get("web.ticket.answer" if is_answer else f"act.{act}"),
                 fields=fields,
                 seen_version=ticket.version,
                 seen_event=seen_event,
@@ -164,7 +165,8 @@ def act_forms(
                 fault=mine.fault if mine else "",
             )
         )
-    return forms
+    # What waits for this person, or was just tried, stands first.
+    return sorted(forms, key=lambda form: not form.is_open)
 
 
 def _field(

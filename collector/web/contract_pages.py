@@ -16,7 +16,7 @@ from litestar.response import Redirect
 from sqlalchemy import Connection
 
 from collector.web import paging, render, statement_view, ticket_search
-from collector.web.durations import short
+from collector.web.durations import short, working
 from collector.web.visitor import context_of, known, visitor_of
 from ticketing import contract_versions, filing
 from ticketing.calendar import DAYS
@@ -110,8 +110,8 @@ def contract_values(words: Texts, contract: Contract) -> dict[str, Any]:
             {
                 "class_": class_,
                 "class_text": words.get(f"class.{class_}"),
-                "reaction": short(words, contract.times(class_).reaction * 1000),
-                "resolution": short(words, contract.times(class_).resolution * 1000),
+                "reaction": working(words, contract.times(class_).reaction * 1000),
+                "resolution": working(words, contract.times(class_).resolution * 1000),
                 "is_own": str(class_) in contract.sla,
             }
             for class_ in CLASSES
@@ -123,7 +123,7 @@ def contract_values(words: Texts, contract: Contract) -> dict[str, Any]:
         "working_days": sorted((day, ", ".join(hours)) for day, hours in calendar.working_days.items()),
         "hosts": [_host(words, contract, host.id) for host in contract.hosts[:MAX_HOSTS]],
         "hosts_cut": max(0, len(contract.hosts) - MAX_HOSTS),
-        "provider_sla": short(words, contract.provider_sla * 1000),
+        "provider_sla": working(words, contract.provider_sla * 1000),
         "reopen_window": short(words, contract.reopen_window * 1000),
         "class2_refusal": _class2(words, contract),
         "windows": [

@@ -15,3 +15,12 @@ def short(words: Texts, ms: float) -> str:
     parts = [("d", days), ("h", hours), ("min", left)]
     first = next(at for at, (_, n) in enumerate(parts) if n)
     return " ".join(words.get(f"web.short.{unit}", n=n) for unit, n in parts[first : first + 2] if n)
+
+
+def working(words: Texts, ms: float) -> str:
+    """Working time in hours and minutes, never in days: a day of the calendar is not a day of work."""
+    minutes = int(abs(ms) // 60_000)
+    if not minutes:
+        return short(words, ms)
+    parts = [("h", minutes // 60), ("min", minutes % 60)]
+    return " ".join(words.get(f"web.short.{unit}", n=n) for unit, n in parts if n)

@@ -63,6 +63,12 @@ class Moments:
         """Day and time; the year only where it is another one, the day only where it is not today's."""
         return Markup.escape(empty) if at_ms is None else self._element(at_ms, self._stamp(at_ms, "HH:mm"))
 
+    def dated(self, at_ms: int | None, empty: str = "–") -> Markup:
+        """Always with its day: for what is kept and printed."""
+        if at_ms is None:
+            return Markup.escape(empty)
+        return self._element(at_ms, self._stamp(at_ms, "HH:mm", is_dated=True))
+
     def exact(self, at_ms: int | None, empty: str = "–") -> Markup:
         """With seconds, where the order of things matters."""
         return Markup.escape(empty) if at_ms is None else self._element(at_ms, self._stamp(at_ms, "HH:mm:ss"))
@@ -78,10 +84,10 @@ class Moments:
             return self._element(at_ms, self.words.get("web.time.just_now"))
         return self._element(at_ms, self.words.get("web.time.ago", passed=short(self.words, passed_ms)))
 
-    def _stamp(self, at_ms: int, clock: str) -> str:
+    def _stamp(self, at_ms: int, clock: str, *, is_dated: bool = False) -> str:
         zone = ZoneInfo(self.zone)
         moment, today = _utc(at_ms).astimezone(zone), _utc(self.now_ms).astimezone(zone)
-        if moment.date() == today.date():
+        if moment.date() == today.date() and not is_dated:
             pattern = clock
         else:
             pattern = f"d MMM {clock}" if moment.year == today.year else f"d MMM y {clock}"

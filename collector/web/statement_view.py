@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-from collector.web.durations import short
+from collector.web.durations import short, working
 from collector.web.tones import BAD, CALM, GOOD, WARN
 from ticketing.statement import plots, table
 from ticketing.statement.model import Availability, Minutes, Pause, Promise, Statement, TicketPart
@@ -61,7 +61,7 @@ def values(words: Texts, made: Statement, names: Mapping[str, str]) -> dict[str,
         "classes": [
             {name: getattr(one, name) for name in one.__dataclass_fields__}
             | {
-                "median": short(words, one.resolution_median_ms)
+                "median": working(words, one.resolution_median_ms)
                 if one.resolution_median_ms is not None
                 else "–"
             }
@@ -122,7 +122,7 @@ def _owners(words: Texts, minutes: Minutes) -> list[dict[str, str]]:
         {
             "name": name.removesuffix("_ms"),
             "label": words.get(f"statement.owner.{name}"),
-            "text": short(words, getattr(minutes, name)) if getattr(minutes, name) else "–",
+            "text": working(words, getattr(minutes, name)) if getattr(minutes, name) else "–",
         }
         for name in names
     ]
@@ -131,7 +131,7 @@ def _owners(words: Texts, minutes: Minutes) -> list[dict[str, str]]:
 def _ticket(words: Texts, one: TicketPart) -> dict[str, Any]:
     minutes = one.minutes
     shares = [
-        (words.get(f"statement.owner.{name}"), short(words, getattr(minutes, name)))
+        (words.get(f"statement.owner.{name}"), working(words, getattr(minutes, name)))
         for name in plots.OWNERS
         if getattr(minutes, name)
     ]
@@ -157,8 +157,8 @@ def _promise(words: Texts, promise: Promise | None) -> dict[str, str] | None:
         "outcome": words.get(f"statement.outcome.{promise.outcome}"),
         "spent": words.get(
             "statement.of_target",
-            spent=short(words, promise.spent_ms),
-            target=short(words, promise.target_ms),
+            spent=working(words, promise.spent_ms),
+            target=working(words, promise.target_ms),
         ),
     }
 
@@ -169,7 +169,7 @@ def _pause(words: Texts, one: Pause, names: Mapping[str, str]) -> dict[str, Any]
         "ticket_id": one.ticket_id,
         "from_ms": one.from_ms,
         "to_ms": one.to_ms,
-        "working": short(words, one.working_ms),
+        "working": working(words, one.working_ms),
         "why": words.get(key) if key in words else one.why,
         "who": names.get(one.actor, ""),
         "text": one.text,

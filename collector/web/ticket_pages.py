@@ -232,7 +232,7 @@ def ticket_values(
     return {
         "ticket": _head(words, bundle, book, now_ms),
         "clocks": _clocks(words, bundle, book, now_ms),
-        "meaning": runbook.meaning(words, ticket.root_cause),
+        "meaning": runbook.meaning(words, ticket.root_cause) if ticket.origin == "machine" else "",
         "steps": [] if viewer.is_client else runbook.steps(words, ticket.root_cause),
         "acts": act_forms.act_forms(words, ticket, contract, bundle.staff, viewer, attempt),
         "reasons": [_reason(words, reason) for reason in ticket.reasons],
