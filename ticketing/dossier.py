@@ -8,6 +8,7 @@ the client's programs goes out: of log lines only the kernel's.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ class Dossier:
 
     def to_letter(self, words: str, desk: ProviderDesk) -> dict[str, Any]:
         """The payload of a mail; ``words`` are a person's own, first of all."""
-        told = [text for text in words.splitlines() if text.strip()]
+        told = [text.strip() for text in re.split(r"\n\s*\n", words) if text.strip()]
         return {
             "subject": self.subject,
             "title": self.title,
@@ -175,7 +176,11 @@ def _when(ticket: RowLike, words: Texts, now_ms: int) -> list[list[str]]:
 def _seen(ticket: RowLike, words: Texts) -> list[str]:
     """What argues for the provider's side, the strongest first."""
     reasons = [Reason.from_dict(raw) for raw in (ticket["verdict"] or {}).get("reasons", [])]
-    told = sorted((r for r in reasons if r.weight > 0), key=lambda r: -r.weight)
+    # What our own desk did with it is nobody else's matter.
+    told = sorted(
+        (r for r in reasons if r.weight > 0 and not r.key.startswith("reason.intake.")),
+        key=lambda r: -r.weight,
+    )
     return [words.reason(reason)[:MAX_LINE] for reason in told[:MAX_REASONS]]
 
 

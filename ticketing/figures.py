@@ -66,14 +66,21 @@ def _figure(
     fact = (body.get("facts") or {}).get(signal)
     unit = str(fact.get("unit") or "") if isinstance(fact, Mapping) else ""
     unit_key = f"web.unit.{unit}"
-    unit = words.get(unit_key) if unit_key in words else "" if unit in _UNSAID else unit
+    unit = "" if unit in _UNSAID or "|" in unit or ".." in unit else unit
+    unit = words.get(unit_key) if unit and unit_key in words else unit
     # The painter's own font knows Latin letters only; a unit in others is told by the caption.
     drawn = unit if unit.isascii() or unit == "°C" else ""
-    svg = plots.svg(
-        points, mark_ms=mark_ms, unit=drawn, title=title, language=words.language, zone=words.zone
-    )
+
+    def drawing(axis: str) -> str:
+        return plots.svg(
+            points, mark_ms=mark_ms, unit=axis, title=title, language=words.language, zone=words.zone
+        )
+
+    svg = drawing(drawn)
     if not svg:
         return None
+    told = pictures.told(svg if drawn == unit else drawing(unit))
     title = f"{title}, {unit}" if unit and not drawn else title
     where = " · ".join(str(part) for part in (body.get("host"), body.get("subject")) if part)
-    return Figure(f"plot-{number}", f"{title} – {where}" if where else title, pictures.told(svg), svg)
+    caption = f"{title} – {where}" if where else title
+    return Figure(f"plot-{number}", caption, told, svg)

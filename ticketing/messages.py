@@ -6,6 +6,7 @@ The snapshot was taken when the event happened, so every retry says the same; on
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -114,7 +115,7 @@ def _parts(payload: Mapping[str, Any], words: Texts) -> list[Part]:
     if payload["event"] not in ("opened", "preventive") and told:
         parts.append(Part(words.get("mail.what"), tuple(told)))
     if payload["text"]:
-        parts.append(Part(words.get("mail.said"), tuple(str(payload["text"]).splitlines())))
+        parts.append(Part(words.get("mail.said"), paragraphs=(str(payload["text"]).strip(),)))
     parts.append(Part("", table=tuple(_facts(payload, words))))
     why = of_ticket or (told if payload["event"] in ("opened", "preventive") else [])
     if why:
@@ -182,7 +183,7 @@ def _as_text(one_line: str, parts: list[Part], url: str, words: Texts) -> str:
     if url:
         out += [f"{words.get('mail.open_page')}: {url}", ""]
     out.append(words.get("mail.footer", zone=words.zone))
-    return "\n".join(out) + "\n"
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(out)) + "\n"
 
 
 def _figure_html(figure: Figure) -> str:

@@ -31,7 +31,8 @@ class Unknown(ValueError):
 def told(svg: str) -> str:
     """The drawing in one sentence, for who cannot see it."""
     found = ElementTree.fromstring(svg).find(f"{_SVG}desc")
-    return (found.text or "") if found is not None else ""
+    text = (found.text or "") if found is not None else ""
+    return text.replace(" ,", ",").replace(" ;", ";")  # of a number without a unit
 
 
 def png(svg: str) -> bytes:

@@ -28,7 +28,8 @@ def add_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    register(TEXTS_FOLDER)
+    for folder in (TEXTS_FOLDER, TEXTS_FOLDER.parent / "web" / "texts"):  # reasons, and the names of signals
+        register(folder)
     with Desk(args) as desk:
         now_ms = desk.clock.now_ms()
         with desk.store.read() as conn:

@@ -135,9 +135,11 @@ def compose_letter(row: Mapping[str, Any], sender: str, extras: Extras | None = 
     letter["Subject"] = subject
     # The moment of the event, the same over all attempts.
     letter["Date"] = format_datetime(dt.datetime.fromtimestamp(row["created_at_ms"] / 1000, dt.timezone.utc))
-    is_reply = bool(payload.get("letter", {}).get("is_reply"))
-    letter["Auto-Submitted"] = "auto-replied" if is_reply else "auto-generated"
-    letter["X-Auto-Response-Suppress"] = "All"  # Exchange listens to this one alone
+    said = payload.get("letter", {})
+    if said.get("purpose") != tokens.PROVIDER:
+        # A provider's desk may pass over what a machine has sent, and its receipt, with its number, is what we wait for.
+        letter["Auto-Submitted"] = "auto-replied" if said.get("is_reply") else "auto-generated"
+        letter["X-Auto-Response-Suppress"] = "All"  # Exchange listens to this one alone
     letter["X-Loop"] = parseaddr(sender)[1] or sender
     letter["Content-Language"] = payload["language"]
     letter.set_content(message.text)
@@ -159,7 +161,8 @@ def _threaded(letter: EmailMessage, row: Mapping[str, Any], subject: str, domain
         letter["In-Reply-To"] = before[0] if before else thread
         letter["References"] = " ".join([thread, *before])
         letter["X-Vartovyi-Ticket"] = str(ticket["id"])
-        letter["List-Id"] = f"<{payload['contract']['id']}.vartovyi.{domain}>"
+        if said.get("purpose") != tokens.PROVIDER:
+            letter["List-Id"] = f"<{payload['contract']['id']}.vartovyi.{domain}>"
         url = ticket_url(payload, extras.public_url)
         if url and url.isascii() and not said:
             letter["X-Vartovyi-Url"] = url
@@ -181,7 +184,8 @@ def _own_words(payload: Mapping[str, Any], extras: Extras) -> tuple[Message, lis
     drawn = _drawn(payload, extras) if said.get("with_plots") else []
     parts = own_parts(said)
     if drawn:
-        parts.append(Part(texts(payload["language"]).get("mail.plots"), figures=tuple(drawn)))
+        # Before the last block, which says what we ask for.
+        parts.insert(-1, Part(texts(payload["language"]).get("mail.plots"), figures=tuple(drawn)))
     message = compose_plain(
         payload["language"], said.get("zone", zone), said["subject"], said.get("title", ""), parts
     )
