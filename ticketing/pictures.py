@@ -48,9 +48,8 @@ def png(svg: str) -> bytes:
     for element in root:
         _paint(draw, element, zoom, size)
     small = image.resize((width * SCALE, height * SCALE), Image.Resampling.LANCZOS)
-    # A plot has few colours: a palette makes a quarter of the octets.
     out = io.BytesIO()
-    small.quantize(64).save(out, "PNG", optimize=True)
+    small.save(out, "PNG")  # a palette would be smaller, and loses or tints what is rare
     return out.getvalue()
 
 
