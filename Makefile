@@ -24,7 +24,7 @@ CONFORMANCE := $(wildcard tests/conformance)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test check test-agent e2e sim sim-month score bench bench-agent clean setup format runbook \
+.PHONY: help run test check test-agent e2e sim sim-month failover-random score bench bench-agent clean setup format runbook \
 	fault-disk fault-service fault-agent heal
 
 help: ## this list
@@ -68,6 +68,9 @@ sim: $(DEV_STAMP) ## the simulated fleet: SEED=, HOURS= (simulated), HOSTS=
 
 sim-month: $(DEV_STAMP) ## a simulated month that opens no ticket: SEED=, DAYS=, FAULTS= (then exactly theirs), EVENTS=1 (1000 hosts, by events), HOSTS=
 	@$(PY) -m tests.sim.live $(if $(SEED),--seed $(SEED)) --days $(DAYS) --faults $(FAULTS) $(if $(HOSTS),--hosts $(HOSTS)) $(if $(EVENTS),--events)
+
+failover-random: $(DEV_STAMP) ## random histories of the failover engine: N= (100000), SEED=; a broken law prints its seed
+	@$(PY) -m tests.unit.collector.failover.histories --n $(or $(N),100000) --seed $(or $(SEED),0)
 
 score: $(RUN_STAMP) ## real data against the marks of its SCORE.md: DATA=folder, GATE=1 exits 1 where one is missed
 	@$(PY) -m tests.score --data "$(DATA)" $(if $(GATE),--gate)

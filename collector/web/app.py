@@ -21,6 +21,7 @@ from litestar.types import ASGIApp
 from collector.api import contracts, dossiers, hosts, me, statements, tickets
 from collector.web import (
     contract_pages,
+    failover_pages,
     faults,
     host_pages,
     live,
@@ -77,6 +78,7 @@ def litestar_app(context: AppContext) -> Litestar:
         *host_pages.ROUTES,
         *contract_pages.ROUTES,
         *statement_pages.ROUTES,
+        *failover_pages.ROUTES,
     ]
     return Litestar(
         route_handlers=[api, *pages, live.live, static_files.static_file],

@@ -246,6 +246,7 @@ def ticket_values(
         "events_cut": len(ticket.events) >= ticket_load.MAX_EVENTS,
         "parent": ticket_words.row(words, bundle.parent, **kin) if bundle.parent else None,
         "merged_into": ticket.merged_into,
+        "is_switch": ticket.origin == "machine" and ticket.root_cause == "request",
         "children": [ticket_words.row(words, child, **kin) for child in bundle.children],
         "similar": [ticket_content.similar(words, one, bundle.names) for one in bundle.similar],
         "earlier": bundle.earlier,

@@ -13,6 +13,7 @@ from collector.store.engine import Store
 from collector.tables import hosts
 from collector.tick.context import TickContext, TickReport
 from collector.tick.failover import watch_failover
+from config.loader import parse
 from ticketing import contracts, intake
 from ticketing.contracts import Book, Loaded
 from ticketing.model import Confidence, Reason, Verdict
@@ -22,6 +23,11 @@ from ticketing.terms import Contract, HostTerms
 T0 = 1_767_225_600_000
 PAIR = "a1>b9"
 DAY_MS = 86_400_000
+PEOPLE = (
+    "{id: olena, name: Olena, role: engineer, email: olena@desk.example}",
+    "{id: kate, name: Kate, role: lead, email: kate@desk.example}",
+    "{id: petro, name: Petro, role: client, email: petro@client.example, contract: acme}",
+)
 STEPS: dict[str, Any] = {
     "fence": [[{"type": "fence.ipmi"}]],
     "promote": [{"type": "promote.unit"}],
@@ -56,7 +62,8 @@ class House:
         return gather.pairs_of(self.book)[0][1]
 
     def _furnish(self, tx: Any) -> None:
-        contracts.apply(tx, Loaded((self.contract,), ()), self.now_ms, "test")
+        people = tuple(parse(text, contracts.Person) for text in PEOPLE)
+        contracts.apply(tx, Loaded((self.contract,), people), self.now_ms, "test")
         for terms in self.contract.hosts:
             enrol(tx, terms.id, "acme", self.now_ms, addresses=terms.addresses, topology={}, interval_s=10.0)
         tx.execute(update(hosts).values(life="alive", last_report_at_ms=self.now_ms))

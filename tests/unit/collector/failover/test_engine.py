@@ -16,6 +16,7 @@ from collector.failover.engine import Act, Enter, Probe, Rest, next_move
 from collector.failover.guards import GUARDS
 from collector.failover.plan import Approval
 from collector.failover.states import NEXT_PHASE, TABLE, State, mermaid
+from tests.unit.collector.failover.histories import PLANTED, faults_of
 from tests.unit.collector.failover.worlds import MINUTE, T0, Story, facts, pair
 from ticketing.texts import register, texts
 
@@ -60,6 +61,14 @@ def _faults(seed: int, planted: str) -> list[str]:
     story = Story(Random(seed), 0.5, planted=planted)
     story.play()
     return story.faults
+
+
+def test_five_hundred_histories_break_no_law_and_a_planted_bug_is_found_among_few():
+    """The same by the hundred thousand: ``make failover-random``."""
+    broken = {seed: found for seed in range(500) if (found := faults_of(seed)[0])}
+    assert broken == {}
+    for planted in PLANTED:
+        assert any(faults_of(seed, planted)[0] for seed in range(200)), planted
 
 
 def test_a_promotion_without_a_fence_is_found(monkeypatch: pytest.MonkeyPatch):
