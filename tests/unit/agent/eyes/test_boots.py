@@ -529,7 +529,9 @@ BLOCKS_A_BEAT_KIB = 8
 """Measured by /proc/PID/io on ext4: the record's block, and the inode's where it was committed since the last beat."""
 
 
-def test_the_black_box_beats_once_a_minute_and_twice_on_fresh_suspicion_within_the_budget_of_writes(machine: Machine) -> None:
+def test_the_black_box_beats_once_a_minute_and_twice_on_fresh_suspicion_within_the_budget_of_writes(
+    machine: Machine,
+) -> None:
     witness = machine.witness()
     machine.told(witness)
 

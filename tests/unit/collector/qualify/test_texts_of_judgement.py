@@ -90,11 +90,17 @@ def test_a_host_alone_is_not_called_a_rack_or_a_node(words, make_case):
         assert alone.startswith("a1: "), alone
         assert "server is down" not in alone
     group = make_case("silence", {"silence.members": ["a1", "a2"]})
-    assert words["en"].reason(summary(group, "hw.power", "rack:alfa/r3")).startswith("Rack alfa/r3 lost power: 2")
+    assert (
+        words["en"]
+        .reason(summary(group, "hw.power", "rack:alfa/r3"))
+        .startswith("Rack alfa/r3 lost power: 2")
+    )
 
 
 def test_a_line_about_several_hosts_names_the_first_few(words, make_case):
-    line = summary(make_case("io"), "virt.storage_backend", "storage:alfa/st1", ("a1", "a2", "a3", "a4", "a5"))
+    line = summary(
+        make_case("io"), "virt.storage_backend", "storage:alfa/st1", ("a1", "a2", "a3", "a4", "a5")
+    )
     assert words["en"].reason(line).startswith("a1, a2, a3 +2: ")
 
 
