@@ -144,11 +144,6 @@ def _lossy_outside(case: Case) -> Params | None:
     return holds(bool(lossy) and not _own_reason_for_loss(case), vantages=", ".join(lossy))
 
 
-def _kex_outside(case: Case) -> Params | None:
-    hanging = case.seen_as("ext.tcp22", frozenset({"kex_timeout"}))
-    return holds(bool(hanging), vantages=", ".join(hanging))
-
-
 def _missed(case: Case) -> Params | None:
     """The card received them well (no CRC errors) and our processor did not take them."""
     rate = case.number("net.missed_ps")
@@ -321,16 +316,6 @@ NETWORK_ROWS: Sequence[Row] = (
         "outside",
         "signals.md 3.7",
         _lossy_outside,
-    ),
-    row(
-        "net.kex_outside",
-        "network service",
-        "net.mtu_blackhole",
-        STRONG,
-        "outside",
-        "signals.md 3.7 MTU hole",
-        _kex_outside,
-        says="silence.kex_hangs",
     ),
     row("net.missed", "network", "os.softirq", -STRONG, "demand", "signals.md 3.6 H10", _missed),
     row(

@@ -13,6 +13,8 @@ from collector.qualify.case import Case
 from collector.qualify.row import MEDIUM, STRONG, Params, Row, holds, row
 from collector.qualify.rows_silence import last_hop
 
+HANGING = frozenset({"kex_timeout"})
+
 
 def _outcome(case: Case) -> str:
     return str(case.value("silence.outcome") or "")
@@ -49,10 +51,10 @@ def _dead_there_too(case: Case) -> Params | None:
 
 
 def _large_lost(case: Case) -> Params | None:
-    """Connections and small packets come through, a key exchange does not."""
-    vantages = ["collector"] if case.value("ext.tcp22") == "kex_timeout" else []
-    vantages += [v for v, seen in sorted(_elsewhere(case).items()) if seen.get("ext.tcp22") == "kex_timeout"]
-    return holds(bool(vantages), vantages=", ".join(vantages))
+    """Connections and small packets come through, a key exchange does not: by what stands, and by what was asked just now."""
+    vantages = {*case.seen_as("ext.tcp22", HANGING)}
+    vantages.update(v for v, seen in _elsewhere(case).items() if seen.get("ext.tcp22") in HANGING)
+    return holds(bool(vantages), vantages=", ".join(sorted(vantages)))
 
 
 def _neighbours_answer(case: Case) -> Params | None:
@@ -97,7 +99,7 @@ VANTAGE_ROWS: Sequence[Row] = (
     ),
     row(
         "vantage.large_lost",
-        "service",
+        "network service",
         "net.mtu_blackhole",
         STRONG,
         "outside",

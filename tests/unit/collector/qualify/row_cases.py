@@ -83,10 +83,6 @@ def network_more(c, h, s):
             c("network", seen=(("ext.icmp", "loss", "v2"),)),
             c("network", {"cpu.softirq_pct": 60}, seen=(("ext.icmp", "loss", "v2"),)),
         ),
-        "net.kex_outside": (
-            c("network", seen=(("ext.tcp22", "kex_timeout", "v2"),)),
-            c("network", seen=(("ext.tcp22", "ok", "v2"),)),
-        ),
         "net.conntrack_line": (
             c("limits", lines=("nf_conntrack: nf_conntrack: table full, dropping packet",)),
             c("limits", lines=TX),

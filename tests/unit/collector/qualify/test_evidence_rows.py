@@ -505,3 +505,19 @@ def test_rows_are_well_declared():
         assert row.group in GROUPS
         assert abs(row.weight) <= DECISIVE
         assert row.source.startswith(("signals.md", "design.md"))
+
+
+@pytest.mark.parametrize("family", ["network", "service"])
+def test_large_packets_that_are_lost_are_one_piece_of_evidence_whoever_saw_it(make_case, family):
+    """Two rows once said it of the same answers, and counted twice."""
+    seen = (("ext.tcp22", "kex_timeout", "v2"),)
+    asked = {"ext.tcp22": "kex_timeout", "ext.elsewhere": {"v1": {"ext.tcp22": "kex_timeout"}}}
+    case = make_case(family, asked, seen=seen)
+    told = [
+        (row.id, row.when(case))
+        for row in ROWS
+        if family in row.families and row.cause == "net.mtu_blackhole"
+    ]
+    assert [(name, params) for name, params in told if params is not None] == [
+        ("vantage.large_lost", {"vantages": "collector, v1, v2"})
+    ]
