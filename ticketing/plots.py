@@ -15,7 +15,10 @@ from zoneinfo import ZoneInfo
 from ticketing.texts import texts
 
 WIDTH, HEIGHT = 480, 150
-LEFT, RIGHT, TOP, BOTTOM = 84, 10, 12, 22
+LEFT, RIGHT, TOP, BOTTOM = 84, 10, 14, 22
+
+LABEL_CHARS = 12
+"""What fits left of the plot in its size of letters."""
 
 MAX_POINTS = 400
 """More points are folded to two extremes a column: a spike of one sample must stay to be seen."""
@@ -97,8 +100,13 @@ class _Frame:
 
     def axes(self) -> Iterator[str]:
         """Three levels with their values, and the times of both ends."""
-        for value in dict.fromkeys((self.high, (self.high + self.low) / 2, self.low)):
-            label = f"{_number(value, self.language)} {self.unit}".strip()
+        levels = list(dict.fromkeys((self.high, (self.high + self.low) / 2, self.low)))
+        unit = self.unit
+        if max(len(f"{_number(value, self.language)} {unit}") for value in levels) > LABEL_CHARS:
+            yield f'<text x="{LEFT}" y="{TOP - 3}" text-anchor="start" fill="currentColor">{escape(unit)}</text>'
+            unit = ""  # said once above the plot: beside each level it would not fit
+        for value in levels:
+            label = f"{_number(value, self.language)} {unit}".strip()
             yield (
                 f'<line class="plot-grid" x1="{LEFT}" y1="{self.y(value):.1f}" x2="{WIDTH - RIGHT}" '
                 f'y2="{self.y(value):.1f}" stroke="currentColor" stroke-opacity="0.18"/>'

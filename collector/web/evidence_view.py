@@ -134,7 +134,9 @@ def signal_value(words: Texts, signal: str, value: Value, unit: str = "") -> str
             rung = f"web.rung.{value.get('rung')}"
             rung = words.get(rung) if rung in words else _plain(value.get("rung"))
             return words.get(key, rung=rung) if key == CUT else words.get(key)
-    return _plain(value)
+    # Only where the value is one of few words: a kernel line that is just "ok" stays as it is.
+    is_word = signal.startswith("ext.") if known is None else "|" in known.unit or known.unit == "state"
+    return _word(words, value) if is_word else _plain(value)
 
 
 def _is_said(unit: str) -> bool:
@@ -196,7 +198,14 @@ def _note(words: Texts, name: str, value: Any) -> tuple[str, str]:
     key = f"web.note.{name}"
     shown = words.get(key) if key in words else name
     is_instant = name.endswith("_at_ms") and isinstance(value, int) and not isinstance(value, bool)
+    if name == "state":
+        return shown, _word(words, value)
     return shown, words.get("web.note.instant", at_ms=value) if is_instant else _plain(value)
+
+
+def _word(words: Texts, value: Any) -> str:
+    """One of few words, in the reader's language."""
+    return words.get(f"web.word.{value}") if f"web.word.{value}" in words else _plain(value)
 
 
 def _plain(value: Any) -> str:

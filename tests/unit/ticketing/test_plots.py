@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -67,3 +68,14 @@ def test_any_level_line_can_be_drawn(value):
     svg = _draw([[NOW_MS, value], [NOW_MS + 1, value]])
     assert ET.fromstring(svg).tag.endswith("svg")
     assert "nan" not in svg.lower() and "inf" not in svg.lower()
+
+
+def test_a_unit_that_would_not_fit_beside_the_levels_is_said_once_above_them():
+    long, short = (
+        plots.svg([[0, 0.001], [1000, 0.5]], mark_ms=None, unit=unit, title="x", language="uk")
+        for unit in ("тис. пакетів/с", "%")
+    )
+    texts_of = lambda drawing: re.findall(r"<text[^>]*>([^<]*)</text>", drawing)  # noqa: E731
+    assert texts_of(long).count("тис. пакетів/с") == 1
+    assert not [text for text in texts_of(long) if text != "тис. пакетів/с" and "пакетів" in text]
+    assert len([text for text in texts_of(short) if text.endswith(" %")]) == 3

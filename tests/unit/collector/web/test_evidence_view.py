@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agent.checks.answer import STATES
 from agent.forensics import KINDS
 from agent.signals import catalogue
 from collector.web.evidence_view import evidence_view, meaning, newest, signal_value
@@ -108,3 +109,17 @@ def test_every_signal_of_the_catalogue_has_a_name_for_people(language: str) -> N
 def test_a_unit_that_only_lists_what_a_value_may_be_is_not_said_beside_it() -> None:
     assert signal_value(texts("en"), "net.anchors", 3) == "3"
     assert signal_value(texts("en"), "fs.used_pct", 97.25) == "97.2 %"
+
+
+def test_words_of_signals_are_said_in_the_readers_language() -> None:
+    every = {"...", "EIO", "ENOTCONN", "ESTALE", "0", "3", *STATES}
+    for signal in catalogue.BY_NAME.values():
+        for word in signal.unit.split("|") if "|" in signal.unit else ():
+            every.add(word)
+    said = {word for word in every if (word.isalpha() and not word.startswith("E")) or "_" in word}
+    for language in ("uk", "en"):
+        assert [word for word in sorted(said) if f"web.word.{word}" not in texts(language)] == []
+    assert signal_value(texts("uk"), "ext.svc", "dead") == "не відповідає"
+    assert signal_value(texts("uk"), "check.state", "timeout") == "не відповідає вчасно"
+    assert signal_value(texts("uk"), "kmsg", "ok") == "ok", "a line is not ours to translate"
+    assert signal_value(texts("uk"), "ext.last_hop", "host") == "host"
