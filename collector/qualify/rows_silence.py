@@ -82,7 +82,7 @@ def _waited_for_disks(case: Case) -> Params | None:
     slow = wait is not None and wait >= 500.0 and (before is None or wait >= 10.0 * before)
     swaps = (case.number("swap.out_mbps") or 0.0) > 1.0 or (case.number("psi.mem_full60") or 0.0) > 10.0
     is_it = _outcome(case) == "hung" and (froze or slow) and not swaps and not case.host.is_container
-    return holds(is_it and not is_own_disk(case), wait=wait or 0.0)
+    return holds(is_it and not is_own_disk(case))
 
 
 def _bmc_dead(case: Case) -> Params | None:

@@ -253,8 +253,9 @@ def main(words: Sequence[str]) -> int:
                 wrong += 1
                 sys.stdout.write(f"{name} {change}: {line}\n")
         sys.stdout.flush()
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{number}/{len(args.only or scenarios)} ")
+        end = "" if sys.stderr.isatty() else "\n"
+        sys.stderr.write(f"\r{number}/{len(args.only or scenarios)} {name} {end}")
+        sys.stderr.flush()
     return 1 if wrong else 0
 
 

@@ -2,8 +2,9 @@
 
 ``row_witnesses.txt`` holds one line a row: the row, a scenario of the public set or our own, and ``decides`` (class, cause,
 scope, hosts, time or confidence change without the row) or ``supports`` (it is cited, and others carry the verdict).
-By hand, to write the list anew: ``python -m tests.scenarios.row_worth --find``. It plays everything once and notes which
-rows held in any case on the way, then some of those scenarios without the row; ``--kept FILE`` keeps the first half.
+By hand: ``python -m tests.scenarios.row_worth --find`` writes the list anew, ``--check`` holds it against today's engine.
+The search plays everything once and notes which rows held in any case on the way, then some of those scenarios without the
+row; ``--kept FILE`` keeps the first half.
 """
 
 from __future__ import annotations
@@ -173,10 +174,26 @@ def _best_witness(row: str, candidates: Sequence[tuple[str, Outcome]]) -> Witnes
     return Witness(row, citing, SUPPORTS) if citing is not None else row
 
 
+def check(listed: Sequence[Witness]) -> int:
+    """Play each row's scenario with and without it; 1 where the list does not say what came."""
+    wrong = 0
+    for one in _watched(listed, len(listed)):
+        found = worth(one.row, one.scenario)
+        if found != one.worth:
+            wrong += 1
+            sys.stdout.write(f"{one.row} in {one.scenario}: {found or 'nothing'} instead of {one.worth}\n")
+            sys.stdout.flush()
+    return 1 if wrong else 0
+
+
 def main(words: Sequence[str]) -> int:
-    """Write the list anew; 1 where rows are left that nothing exercises."""
+    """Write the list anew (1 where rows are left that nothing exercises), or check it."""
     parser = argparse.ArgumentParser(prog="python -m tests.scenarios.row_worth", description=__doc__)
-    parser.add_argument("--find", action="store_true", required=True, help="write row_witnesses.txt anew")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--find", action="store_true", help="write row_witnesses.txt anew")
+    what.add_argument(
+        "--check", action="store_true", help="play each row's scenario and hold it against the list"
+    )
     parser.add_argument(
         "--kept", type=Path, metavar="FILE", help="which rows held where; read if it is there, else written"
     )
@@ -186,6 +203,8 @@ def main(words: Sequence[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, metavar="N")
     args = parser.parse_args(words)
+    if args.check:
+        return check([one for one in witnesses() if not args.only or one.row in args.only])
     found = find(args.workers, args.kept, args.only)
     found += [one for one in witnesses() if args.only and one.row not in args.only]
     lines = [f"{one.row} {one.scenario} {one.worth}" for one in found if isinstance(one, Witness)]
