@@ -12,6 +12,7 @@ DATA ?= ../shared/data
 HOURS ?= 2
 DAYS ?= 30
 FAULTS ?= 0
+TICKETS ?= 10000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +25,7 @@ CONFORMANCE := $(wildcard tests/conformance)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test check test-agent e2e sim sim-month failover-random score bench bench-agent clean setup format runbook \
+.PHONY: help run test check test-agent e2e sim sim-month sim-desk failover-random score bench bench-agent clean setup format runbook \
 	fault-disk fault-service fault-agent heal
 
 help: ## this list
@@ -71,6 +72,9 @@ sim-month: $(DEV_STAMP) ## a simulated month that opens no ticket: SEED=, DAYS=,
 
 failover-random: $(DEV_STAMP) ## random histories of the failover engine: N= (100000), SEED=; a broken law prints its seed
 	@$(PY) -m tests.unit.collector.failover.histories --n $(or $(N),100000) --seed $(or $(SEED),0)
+
+sim-desk: $(DEV_STAMP) ## a simulated month of the desk, every clock counted again: SEED=, TICKETS=, DAYS=
+	@$(PY) -m tests.sim.desk_month $(if $(SEED),--seed $(SEED)) --tickets $(TICKETS) --days $(DAYS)
 
 score: $(RUN_STAMP) ## real data against the marks of its SCORE.md: DATA=folder, GATE=1 exits 1 where one is missed
 	@$(PY) -m tests.score --data "$(DATA)" $(if $(GATE),--gate)

@@ -66,7 +66,6 @@ PURE = (
     "ticketing/clocks.py",
     "ticketing/calendar.py",
     "ticketing/documents.py",
-    "ticketing/minutes.py",
     "ticketing/plots.py",
     "ticketing/pictures.py",
     "ticketing/dossier.py",
