@@ -22,7 +22,7 @@ from ticketing.contracts import Book
 from ticketing.queries import Viewer
 from ticketing.tables import RowLike, knowledge
 
-MAX_LOOKED_AT = 300
+MAX_LOOKED_AT = 100
 """Newest rows that one look reads, of the contract and of the root cause each."""
 MAX_SHOWN = 5
 
@@ -170,14 +170,16 @@ UNNAMED = ("request", "unknown")
 
 def ranked(told: About, lessons: Iterable[Lesson], limit: int = MAX_SHOWN) -> list[Similar]:
     """Lessons with anything in common beyond contract and provider, the most alike first, then the newest. Pure."""
-    found = [_compared(told, lesson) for lesson in lessons if lesson.ticket_id != told.ticket_id]
+    sought = _words(told.title)
+    found = [_compared(told, sought, lesson) for lesson in lessons if lesson.ticket_id != told.ticket_id]
     worth = [one for one in found if set(one.common) - {"contract", "provider"}]
     worth.sort(key=lambda one: (-one.points, -one.lesson.at_ms))
     return worth[: max(0, limit)]
 
 
-def _compared(told: About, lesson: Lesson) -> Similar:
-    words = _words(told.title) & (_words(lesson.title) | _words(lesson.cause))
+def _compared(told: About, sought: frozenset[str], lesson: Lesson) -> Similar:
+    # A machine's ticket has no words of its own; a few hundred lessons need not be read for it.
+    words = sought & (_words(lesson.title) | _words(lesson.cause)) if sought else sought
     common = {
         "cause": told.root_cause == lesson.root_cause and told.root_cause not in UNNAMED,
         "host": bool(lesson.host_id) and lesson.host_id in told.hosts,

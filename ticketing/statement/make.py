@@ -97,8 +97,7 @@ def _part(contract: Contract, history: History, within: Span) -> TicketPart | No
         return None
     calendar = contract.calendar.calendar
     changes = minutes.changes_of(history, end_ms)
-    resolution = minutes.stretches(changes, ClockKind.RESOLUTION, end_ms)
-    provider = minutes.stretches(changes, ClockKind.PROVIDER, end_ms)
+    parts = minutes.open_time(changes, calendar, end_ms)
     held = minutes.watches(history, calendar, end_ms)
     promises = {kind: minutes.promise(history, kind, held.get(kind), calendar, within) for kind in ClockKind}
     judged = _judged(history, end_ms)
@@ -119,8 +118,8 @@ def _part(contract: Contract, history: History, within: Span) -> TicketPart | No
         reaction=promises[ClockKind.REACTION],
         resolution=promises[ClockKind.RESOLUTION],
         provider=promises[ClockKind.PROVIDER],
-        minutes=minutes.divided(resolution, provider, calendar, within),
-        pauses=minutes.pauses(history.id, resolution, calendar, within),
+        minutes=minutes.divided(parts, calendar, within),
+        pauses=minutes.pauses(history.id, changes, parts, calendar, within),
     )
 
 

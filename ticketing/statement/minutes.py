@@ -1,39 +1,28 @@
-"""Whose minutes: a ticket's clocks, as its events tell them, divided among us, the client and the provider. Pure.
+"""A ticket's clocks as a month's statement tells them: whose minutes within it, its pauses, its promises. Pure.
 
-Theory of operation. The changes that each event carries say when the resolution clock ran, stood and ended, and when the
-provider's clock (line 4) ran beside it. Every stretch of open time within the period is divided once: a pause is the
-client's or has another agreed reason; while the provider owes an answer the minutes are the provider's, although the
-client's clock runs on; all else that runs is ours. What lies outside the contract's hours is nobody's. The parts add up to
-the open time to the millisecond.
+Whose a stretch of time was says ``ticketing.minutes``, from the changes that the ticket's events carry; here it is cut to the
+period and divided once: a pause is the client's or has another agreed reason; while the provider owes an answer the minutes
+are the provider's, although the client's clock runs on; all else that runs is ours. What lies outside the contract's hours
+is nobody's, and so is the time in which a ticket was resolved and came back later (that is no open time at all). The parts
+add up to the open time to the millisecond.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 
 from ticketing import clocks
+from ticketing import minutes as ticket_minutes
 from ticketing.calendar import Calendar
 from ticketing.clocks import Change, Stopwatch
+from ticketing.minutes import CLIENT, NOBODY, OURS, PROVIDER, Stretch
 from ticketing.model import ClockKind, ClockState
 from ticketing.statement import spans
 from ticketing.statement.model import History, Minutes, Pause, Promise, Told
 from ticketing.statement.spans import Span
 
-WAITING_CLIENT = "waiting_client"
+OWNERS = {OURS: "ours_ms", CLIENT: "client_ms", PROVIDER: "provider_ms", NOBODY: "other_ms"}
 MAX_TEXT = 300
-
-
-@dataclasses.dataclass(frozen=True)
-class Stretch:
-    """A stretch in which a clock did one thing."""
-
-    span: Span
-    is_running: bool
-    why: str = ""
-    began_with: Told | None = None
-    is_over: bool = True
-    """False: it still lasted at the end."""
 
 
 def changes_of(history: History, before_ms: int) -> list[tuple[Change, Told]]:
@@ -46,70 +35,67 @@ def changes_of(history: History, before_ms: int) -> list[tuple[Change, Told]]:
     ]
 
 
-def stretches(changes: Iterable[tuple[Change, Told]], kind: ClockKind, end_ms: int) -> list[Stretch]:
-    """What one clock did until ``end_ms``, in order; time in which it was stopped is left out."""
-    found: list[Stretch] = []
-    state, since, why = "", 0, ""
-    with_event: Told | None = None
-    for change, told in changes:
-        if change.kind is not kind or change.act not in ("start", "pause", "resume", "stop"):
-            continue
-        wanted = {"start": "running", "resume": "running", "pause": "paused", "stop": ""}[change.act]
-        if wanted == state or (wanted == "paused" and state != "running"):
-            continue  # a repeat changes nothing, and only what runs can be paused
-        if state:
-            found.append(Stretch((since, change.at_ms), state == "running", why, with_event))
-        state, since, why, with_event = wanted, change.at_ms, change.why, told
-    if state and since < end_ms:
-        found.append(Stretch((since, end_ms), state == "running", why, with_event, is_over=False))
-    return found
+def open_time(changes: Iterable[tuple[Change, Told]], calendar: Calendar, end_ms: int) -> list[Stretch]:
+    """The stretches in which the ticket was open, until ``end_ms``; a gap between a resolution and a return is none."""
+    told = ticket_minutes.stretches((change for change, _ in changes), calendar, end_ms)
+    return [part for part in told if part.whose != NOBODY or part.why]
 
 
-def divided(
-    resolution: Sequence[Stretch], provider: Sequence[Stretch], calendar: Calendar, within: Span
-) -> Minutes:
+def divided(parts: Iterable[Stretch], calendar: Calendar, within: Span) -> Minutes:
     """The open time within a period, each millisecond with its owner."""
-    owed = [one.span for one in provider if one.is_running]
     total = Minutes()
-    for one in resolution:
-        for span in spans.clip([one.span], *within):
-            total = total.plus(_share(one, span, owed, calendar))
+    for part in parts:
+        for span in spans.clip([(part.from_ms, part.to_ms)], *within):
+            working = calendar.spent(*span)
+            outside = span[1] - span[0] - working
+            total = total.plus(Minutes(**{OWNERS[part.whose]: working}, outside_ms=outside))
     return total
 
 
-def _share(one: Stretch, span: Span, owed: Sequence[Span], calendar: Calendar) -> Minutes:
-    working = calendar.spent(*span)
-    outside = span[1] - span[0] - working
-    if not one.is_running:
-        name = "client_ms" if one.why == WAITING_CLIENT else "other_ms"
-        return Minutes(**{name: working}, outside_ms=outside)
-    theirs = sum(calendar.spent(*part) for part in spans.overlap([span], owed))
-    return Minutes(ours_ms=working - theirs, provider_ms=theirs, outside_ms=outside)
-
-
 def pauses(
-    ticket_id: int, resolution: Sequence[Stretch], calendar: Calendar, within: Span
+    ticket_id: int,
+    changes: Sequence[tuple[Change, Told]],
+    parts: Sequence[Stretch],
+    calendar: Calendar,
+    within: Span,
 ) -> tuple[Pause, ...]:
-    """Every pause that touches the period, explained."""
+    """Every pause that touches the period, explained by the event that began it."""
+    began = {
+        change.at_ms: told
+        for change, told in changes
+        if change.kind is ClockKind.RESOLUTION and change.act == "pause"
+    }
     found: list[Pause] = []
-    for one in resolution:
-        parts = spans.clip([one.span], *within)
-        if one.is_running or not parts:
+    for begin, end, why in _pauses(parts):
+        inside = spans.clip([(begin, end)], *within)
+        if not inside:
             continue
-        told = one.began_with
-        text = str(told.body.get("text") or "") if told is not None else ""
+        told = began.get(begin)
         found.append(
             Pause(
                 ticket_id=ticket_id,
-                from_ms=one.span[0],
-                to_ms=one.span[1] if one.is_over else None,
-                why=one.why,
-                working_ms=sum(calendar.spent(*part) for part in parts),
+                from_ms=begin,
+                to_ms=end if end < within[1] else None,
+                why=why,
+                working_ms=sum(calendar.spent(*span) for span in inside),
                 actor=told.actor if told is not None else "",
-                text=text[:MAX_TEXT],
+                text=str(told.body.get("text") or "")[:MAX_TEXT] if told is not None else "",
             )
         )
     return tuple(found)
+
+
+def _pauses(parts: Iterable[Stretch]) -> list[tuple[int, int, str]]:
+    """(from, to, why); what the provider did meanwhile splits no pause."""
+    found: list[tuple[int, int, str]] = []
+    for part in parts:
+        if part.whose not in (CLIENT, NOBODY):
+            continue
+        if found and found[-1][1:] == (part.from_ms, part.why):
+            found[-1] = (found[-1][0], part.to_ms, part.why)
+        else:
+            found.append((part.from_ms, part.to_ms, part.why))
+    return found
 
 
 def promise(
