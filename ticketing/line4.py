@@ -108,7 +108,7 @@ def answered(
     reason = Reason(key, {"from": source.get("from", ""), "number": number or "–"})
     if is_receipt or not is_awaited or is_new or source.get("attachments"):
         said = "" if (is_awaited and not is_receipt) else text
-        body = {"reason": reason.to_dict(), "text": said, "provider_ref": number, **source}
+        body = {"reason": reason.to_dict(), "text": said, **source}
         ledger.write_event(tx, ticket["id"], now_ms, ledger.MACHINE, "letter", body)
     return ticket["id"]
 

@@ -111,6 +111,10 @@ def event_text(words: Texts, event: EventView, names: Mapping[str, str]) -> str:
         why = Reason.from_dict(called["reason"])
         said = {name: names.get(str(value), value) for name, value in why.params.items()}
         text = f"{text} {words.get(why.key, **said)}"
+    files = event.body.get("attachments")
+    if files:
+        named = [f"{file['name']} ({file['bytes']} B)" for file in files]
+        text = f"{text} {words.get('web.event.files', files=named, mail=event.body['mail'])}"
     reference = event.body.get("provider_ref")
     return f"{text} {words.get('web.event.provider_ref', number=reference)}" if reference else text
 
