@@ -181,6 +181,10 @@ def run_of(
         if status == -9:
             assert stage.child(-1, "two", second)[0] == 0
         run = stage.audit()
+        if run.state.value == "aborted" and fell.endswith(("arm-0", "entered armed")):
+            # A run that was armed ten seconds ago and did nothing is void: on a slow machine the second one comes later.
+            assert (stage.traces("fenced"), stage.traces("promoted"), provider.routed) == (0, 0, "a1")
+            return fell, "aborted"
         assert run.state.value == "hold_down", (fell, run.state, run.reason)
         assert provider.routed == "b9"
         assert stage.traces("promoted") == 1
