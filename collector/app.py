@@ -104,6 +104,8 @@ class Collector:
             settings.failover,
             self.book,
             anchors=len(settings.probes.anchors),
+            vantages=tuple(settings.vantages.hosts),
+            ring=lambda: self.asks_app.ring(),
             poke=lambda: self.decider.poke(),
         )
         self.outlook = Outlook(

@@ -10,15 +10,16 @@ its own run until its deadline, and nothing else.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from sqlalchemy import Connection
 
-from collector.failover import gather, outcomes, runs
+from collector.failover import elsewhere, gather, outcomes, runs
 from collector.failover.engine import Act, Enter, Move, Probe, Wait, next_move
 from collector.failover.facts import Facts
 from collector.failover.journal import Entry, Run, fold
@@ -27,7 +28,7 @@ from collector.failover.plan import Step
 from collector.failover.settings import FailoverSettings
 from collector.failover.states import State
 from collector.failover.steps.registry import STEPS
-from collector.failover.steps.step_type import NOT_DONE, UNKNOWN, Answer, Order
+from collector.failover.steps.step_type import DONE, NOT_DONE, UNKNOWN, Answer, Order
 from collector.failover.terms import PairTerms
 from collector.store.engine import Store, StoreError
 from collector.store.lease import Lease
@@ -62,6 +63,8 @@ class FailoverWorker:
         book: Callable[[], Book],
         *,
         anchors: int = 0,
+        vantages: tuple[str, ...] = (),
+        ring: Callable[[], None] = lambda: None,
         poke: Callable[[], None] = lambda: None,
         watch: Watch = lambda *_: None,
     ) -> None:
@@ -71,6 +74,8 @@ class FailoverWorker:
         self._settings = settings
         self._book = book
         self._anchors = anchors
+        self._vantages = vantages
+        self._ring = ring
         self._poke = poke
         self._watch = watch
         self._orders = Orders(settings, clock)
@@ -256,6 +261,8 @@ class FailoverWorker:
         attempt = max(1, turn.run.step(step.key).attempts)
         order = self._order(turn, step, attempt, self._settings.ask_s)
         answer = self._do("probe", order)
+        if answer.outcome == DONE and step.phase == "verify" and turn.run.plan.kind != "rehearsal":
+            answer = self._seen_elsewhere(turn, order, answer)
         self._watch("probed", turn.run.id, step.key)
         self._write(turn, "probe", {"step": step.key, **answer.to_dict()})
 
@@ -276,6 +283,31 @@ class FailoverWorker:
             self.failures += 1
             log.exception("A step broke. %s", fields(step=order.step.type, verb=verb))
             return Answer(UNKNOWN, f"{type(error).__name__} in {order.step.type}")
+
+    def _seen_elsewhere(self, turn: _Turn, order: Order, own: Answer) -> Answer:
+        """Our own eyes say that it serves: what other vantages say, who may know better (I7)."""
+        checks = getattr(order.options(STEPS[order.step.type].Options), "checks", None)
+        if checks is None:
+            return own
+        book, plan = self._book(), turn.run.plan
+        host = plan.primary if plan.kind == "failback" else plan.backup
+        ids = self._store.write(
+            lambda tx: elsewhere.asked(tx, book, self._vantages, host, checks()[0][0], self._clock.now_ms())
+        )
+        if not ids:
+            return dataclasses.replace(own, evidence={**own.evidence, "elsewhere": "nobody could be asked"})
+        self._ring()
+
+        def look() -> Mapping[str, str]:
+            with self._store.read() as conn:
+                return elsewhere.answered(conn, ids)
+
+        words = dict(elsewhere.wait_for(look, len(ids), order.pause))
+        told = {**own.evidence, "elsewhere": words or "nobody answered in time"}
+        if "dead" in words.values():
+            who = ", ".join(sorted(v for v, word in words.items() if word == "dead"))
+            return Answer(NOT_DONE, f"{who} is not served", evidence=told)
+        return dataclasses.replace(own, evidence=told)
 
     # small things
 

@@ -30,7 +30,7 @@ def watch_vantages(tx: Connection, now_ms: int, ctx: TickContext, book: Book, re
     """The whole step."""
     named = named_in(book, ctx.own_vantages)
     if not ctx.is_standing_given:
-        ctx.standing = _standing(tx, now_ms, named)
+        ctx.standing = standing(tx, now_ms, named)
     _forget_lost(tx, now_ms, named, report)
     _expire(tx, now_ms, report)
 
@@ -62,7 +62,8 @@ def write_asks(tx: Connection, ctx: TickContext, rows: Sequence[dict[str, Any]])
     return len(kept)
 
 
-def _standing(tx: Connection, now_ms: int, named: Mapping[str, str]) -> tuple[Vantage, ...]:
+def standing(tx: Connection, now_ms: int, named: Mapping[str, str]) -> tuple[Vantage, ...]:
+    """Those of the named hosts that are on their poll now."""
     if not named:
         return ()
     wanted = (
@@ -84,15 +85,15 @@ def _standing(tx: Connection, now_ms: int, named: Mapping[str, str]) -> tuple[Va
 def vantages_of(conn: Connection, now_ms: int, book: Book, own: Iterable[str]) -> dict[str, dict[str, Any]]:
     """For people, host -> ``vantage`` (own, peer, and whether it is on its poll) and ``seen_from`` (who looks at it)."""
     named = named_in(book, own)
-    standing = _standing(conn, now_ms, named)
-    on_poll = {vantage.id for vantage in standing}
+    on_poll_now = standing(conn, now_ms, named)
+    on_poll = {vantage.id for vantage in on_poll_now}
     found: dict[str, dict[str, Any]] = {}
     for host_id, terms in book.hosts.items():
         word = ""
         if host_id in named:
             word = ("peer" if named[host_id] else "own") + ("" if host_id in on_poll else ", silent")
         place = {"provider": terms.topology.provider, "site": terms.topology.site}
-        found[host_id] = {"vantage": word, "seen_from": [v.id for v in choose(host_id, place, standing)]}
+        found[host_id] = {"vantage": word, "seen_from": [v.id for v in choose(host_id, place, on_poll_now)]}
     return found
 
 

@@ -1,7 +1,6 @@
 """verify.http and verify.tcp: what a client sees through the public name, and that the old address serves no more.
 
-Seen from the collector here; the second vantage's word comes by the asks of the worker (``Order`` gives it as
-``seen``): a step that nobody else could look at says so in its evidence (I13).
+Seen from the collector here; what other vantages see is asked by the worker beside it (collector.failover.elsewhere).
 """
 
 from __future__ import annotations
