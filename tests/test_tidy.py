@@ -76,6 +76,7 @@ PURE = (
     "ticketing/letters/plain.py",
     "ticketing/letters/quotes.py",
     "ticketing/letters/tokens.py",
+    "ticketing/minutes.py",
     "ticketing/rota.py",
     "ticketing/proposal.py",
     "ticketing/statement/",

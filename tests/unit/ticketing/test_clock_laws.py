@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ticketing import clocks
+from ticketing import clocks, minutes
 from ticketing.calendar import Calendar
 from ticketing.clocks import Change
 from ticketing.model import ClockKind, ClockState
@@ -157,3 +157,32 @@ def test_a_clock_counts_the_minutes_that_a_person_with_a_wall_clock_would(
             at += MINUTE_MS
             breached_at = at
         assert due == breached_at
+    parts = minutes.stretches(changes, calendar, end)
+    assert sum(part.counted_ms for part in parts) == spent
+    assert all(a.to_ms == b.from_ms for a, b in zip(parts, parts[1:], strict=False)), "no hole, no overlap"
+    assert parts == () or parts[0].from_ms == start
+    assert sum(minutes.by_owner(parts).values()) == sum(part.working_ms for part in parts)
+
+
+def test_the_minutes_of_a_ticket_say_whose_they_were() -> None:
+    calendar = Calendar("Europe/Kyiv")
+    kind, provider = ClockKind.RESOLUTION, ClockKind.PROVIDER
+    changes = [
+        Change(kind, "start", 0, 100 * MINUTE_MS),
+        Change(provider, "start", 10 * MINUTE_MS, HOUR_MS),
+        Change(kind, "pause", 30 * MINUTE_MS, why="waiting_client"),
+        Change(kind, "resume", 40 * MINUTE_MS),
+        Change(provider, "pause", 45 * MINUTE_MS, why="provider_answered"),
+        Change(kind, "stop", 50 * MINUTE_MS, why="resolved"),
+        Change(kind, "resume", 70 * MINUTE_MS),
+    ]
+    parts = minutes.stretches(changes, calendar, 75 * MINUTE_MS)
+    told = [(part.whose, (part.to_ms - part.from_ms) // MINUTE_MS, part.why) for part in parts]
+    assert told == [
+        ("ours", 10, ""), ("provider", 20, ""), ("client", 10, "waiting_client"), ("provider", 5, ""),
+        ("ours", 5, ""), ("nobody", 20, ""), ("ours", 5, ""),
+    ]  # fmt: skip
+    watch = clocks.replay(changes, calendar)[kind]
+    assert (
+        sum(part.counted_ms for part in parts) == watch.spent_at(calendar, 75 * MINUTE_MS) == 45 * MINUTE_MS
+    )
