@@ -16,13 +16,14 @@ import threading
 from collections import deque
 from typing import Callable, Deque, Dict, List, Optional
 
-from agent.samplers.base import Batch, Errand
+from agent.samplers.base import Batch
 from agent.signals.sample import Sample
 from config.clock import SystemClock, perf_seconds
 
 SLEEP_S = 0.1
 SLEEPS = 50
 """Five seconds a minute."""
+FORGOTTEN_S = 300.0
 KEPT = 5 * SLEEPS
 """Of the last five minutes: a 99th part of fewer would be the single worst."""
 
@@ -35,7 +36,11 @@ def sleep_overrun_ms(event: threading.Event) -> float:
 
 
 class Wakeups:
-    """Signal sched.wake_ms: the 99th percentile."""
+    """Signal sched.wake_ms: the 99th percentile.
+
+    One sleeper for good, so that the agent's threads stay as many as they are; it ends by itself when nobody has asked for
+    ``FORGOTTEN_S`` (new settings make new samplers), and begins again when somebody does.
+    """
 
     name = "wakeups"
     period_s = 60.0
@@ -46,7 +51,9 @@ class Wakeups:
         self._sleep = sleep
         self._sleeps = sleeps
         self._late_ms: Deque[float] = deque(maxlen=KEPT)
-        self._errand: Optional[Errand[List[float]]] = None
+        self._asked = threading.Event()
+        self._brought = threading.Event()
+        self._sleeper: Optional[threading.Thread] = None
 
     def lacks(self) -> Dict[str, str]:
         return {}
@@ -54,14 +61,22 @@ class Wakeups:
     def sweep(self, mono_ms: int) -> List[Sample]:
         """What the last minute's sleeps brought; and the next ones begin."""
         batch = Batch(mono_ms, {})
-        if self._errand is not None and self._errand.is_done:
-            self._late_ms.extend(self._errand.answer())
-            self._errand = None
-            batch.add("sched.wake_ms", percentile(sorted(self._late_ms), 99))
-        if self._errand is None:
-            event = threading.Event()  # nobody sets it: it is what a thread can wait on
-            self._errand = Errand("wakeups", lambda: [self._sleep(event) for _ in range(self._sleeps)])
+        if self._brought.is_set():
+            self._brought.clear()
+            batch.add("sched.wake_ms", percentile(sorted(self._late_ms.copy()), 99))
+        self._asked.set()
+        if self._sleeper is None or not self._sleeper.is_alive():
+            self._sleeper = threading.Thread(target=self._run, name="wakeups", daemon=True)
+            self._sleeper.start()
         return batch.samples
+
+    def _run(self) -> None:
+        never = threading.Event()  # nobody sets it: it is what a thread can sleep on
+        while self._asked.wait(FORGOTTEN_S):
+            self._asked.clear()
+            for _ in range(self._sleeps):
+                self._late_ms.append(self._sleep(never))
+            self._brought.set()
 
 
 def percentile(ordered: List[float], share_pct: int) -> Optional[float]:
