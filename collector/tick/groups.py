@@ -105,7 +105,8 @@ class Groups:
         open_set = self.judge.open_set
         silent = {p.host_id: p for p in held if p.key.partition("|")[0] == "silence"}
         dead = {h: p for h, p in silent.items() if silence_word(p.members(open_set)[0]) in DEAD}
-        dead = {h: p for h, p in dead.items() if not self._fell_alone(h, p)}
+        told = {s.host_id for s in self.judge.scene.seen if s.signal in TELLING}
+        dead = {h: p for h, p in dead.items() if not self._fell_alone(p, is_told=h in told)}
         groups = self._fallen(dead) if dead else {}
         placed: set[str] = set()
         if groups:
@@ -119,12 +120,11 @@ class Groups:
                 placed.update(mine)
         return [p for p in held if p.host_id not in placed or p.key.partition("|")[0] != "silence"]
 
-    def _fell_alone(self, host_id: str, problem: Problem) -> bool:
+    def _fell_alone(self, problem: Problem, *, is_told: bool) -> bool:
         """Whether somebody's word (its provider's, an operator's, its own goodbye) says why this very host is away."""
-        said = any(s.host_id == host_id and s.signal in TELLING for s in self.judge.scene.seen)
         members = problem.members(self.judge.open_set)
         goodbye = (members[0].body.get("facts") or {}).get("agent.stop_reason") or {}
-        if not said and goodbye.get("now", "none") in ("none", ""):
+        if not is_told and goodbye.get("now", "none") in ("none", ""):
             return False
         return has_own_cause(qualify(self.judge.case(members), self.judge.ctx.without_rows))
 
