@@ -217,6 +217,8 @@ def verdicts(played: Played, back: Mapping[str, str] | None = None) -> list[Verd
 
 def differences(scenario: Scenario, change: Change, random: Random, before: Played) -> list[str]:
     """What the change did to the verdicts, in words; nothing where all is well or the change does not apply."""
+    if scenario.recorded is not None:
+        return []  # one moment that is judged again: there is no order, hour or neighbour in it to change
     changed = change(scenario, random)
     if changed is None:
         return []

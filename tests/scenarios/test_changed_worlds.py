@@ -26,7 +26,7 @@ def sample() -> list[str]:
     fit = [
         name
         for name, one in sorted({**labelled.public(), **labelled.own()}.items())
-        if one.duration_s * len(one.topology.hosts) <= COST_MAX
+        if one.recorded is None and one.duration_s * len(one.topology.hosts) <= COST_MAX
     ]
     return Random(SEED).sample(fit, SAMPLE)
 
