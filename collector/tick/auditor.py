@@ -23,7 +23,9 @@ CUT_OFF_TOLD_AFTER_MS = 300_000
 NAMED_MAX = 20
 LATE_MS = 300_000
 OVERDUE_MAX = 5000
-"""Steps that were due for so long at two looks in a row are late: a tick does what is due, and its bounds only defer."""
+"""A step that was due for so long at two looks in a row is late: a tick does what is due, and its bounds only defer. One that
+moved meanwhile is not: after we were away a ticket makes up for its steps one by one.
+"""
 
 
 def audit(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> None:
@@ -37,9 +39,10 @@ def audit(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: Tic
         why, line = Reason("reason.internal.judge_failures", params), Reason("summary.internal.judge", params)
         tell_ourselves(tx, book, JUDGE, "internal.judge", why, line, now_ms, now_ms)
         ctx.judge_failures = 0
-    overdue = set(tx.execute(_OVERDUE.limit(OVERDUE_MAX), {"b_before": now_ms - LATE_MS}).scalars())
+    rows = tx.execute(_OVERDUE.limit(OVERDUE_MAX), {"b_before": now_ms - LATE_MS})
+    overdue = {(row.id, row.next_step_at_ms) for row in rows}
     late, ctx.overdue_steps = overdue & ctx.overdue_steps, overdue
-    wrong = sorted({*tx.execute(_WRONG.limit(NAMED_MAX)).scalars(), *late})[:NAMED_MAX]
+    wrong = sorted({*tx.execute(_WRONG.limit(NAMED_MAX)).scalars(), *(one for one, _ in late)})[:NAMED_MAX]
     if not wrong:
         return
     tx.execute(_PLAN_ANEW, {"b_now": now_ms})
@@ -113,7 +116,7 @@ _WRONG = (
 )
 
 _OVERDUE = (
-    select(tickets.c.id)
+    select(tickets.c.id, tickets.c.next_step_at_ms)
     .where(tickets.c.next_step_at_ms < bindparam("b_before", type_=BigInteger))
     .order_by(tickets.c.next_step_at_ms)
 )

@@ -66,8 +66,8 @@ class TickContext:
     judge_failures: int = 0
     """Problems that could not be judged, for a fault of our own, since the auditor last looked."""
     audited_at_ms: int = 0
-    overdue_steps: set[int] = dataclasses.field(default_factory=set)
-    """Tickets whose next step was overdue when the auditor last looked."""
+    overdue_steps: set[tuple[int, int]] = dataclasses.field(default_factory=set)
+    """(ticket, instant) of the next steps that were overdue when the auditor last looked."""
     proof_due_ms: int = 0
     """When the nightly proof of the clocks is due; 0 = not read from the store yet."""
     quiet_checked_at_ms: int = 0

@@ -26,9 +26,9 @@ CONTRACTS = (
     "{id: newyork, title: New York, language: en, lines: 2, calendar: {zone: America/New_York, hours: NIGHTS},"
     " sla: {'1': {reaction: 7 min, resolution: 95 min}, '2': {reaction: 1 h, resolution: 3 h}}, hosts: [HOSTS]}",
     "{id: lordhowe, title: Lord Howe, language: en, lines: 4, calendar: {zone: Australia/Lord_Howe, hours: OFFICE},"
-    " escalation: {at_reaction_breach: false, at_resolution_pct: [75, 90, 150], remind: 30 min}, hosts: [HOSTS]}",
+    " escalation: {at_reaction_breach: false, at_resolution_pct: [75, 90, 150], remind: 6 h}, hosts: [HOSTS]}",
     "{id: london, title: London, language: en, lines: 1, calendar: {zone: Europe/London, hours: OFFICE},"
-    " escalation: {remind: 2 h, by_class: {'6': {at_reaction_breach: false, at_resolution_pct: []}}}, hosts: [HOSTS]}",
+    " escalation: {remind: 8 h, by_class: {'6': {at_reaction_breach: false, at_resolution_pct: []}}}, hosts: [HOSTS]}",
     "{id: weekly, title: One morning a week, lines: 4, calendar: {zone: Europe/Kyiv, hours: {wed: ['08:00-12:00']}},"
     " rota: [{line: 3, people: [iryna]}], hosts: [HOSTS]}",
 )

@@ -196,7 +196,7 @@ def judge(desk: Desk) -> Verdict:
         for event in conn.execute(wanted.where(kinds).order_by(ticket_events.c.id)):
             told[event.ticket_id, event.body["clock"]].append(event)
             counts["late" if event.body["late"] else "in time"] += 1
-        classes = dict(conn.execute(select(tickets.c.id, tickets.c["class"])).tuples().all())
+        classes = {row.id: row[1] for row in conn.execute(select(tickets.c.id, tickets.c["class"]))}
         for row in conn.execute(select(clocks)).mappings():
             notes = desk.notes.get(row["ticket_id"])
             if notes is None:

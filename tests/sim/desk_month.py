@@ -158,7 +158,7 @@ class Desk:
         for name, count in report.counts.items():
             self.counts[f"tick {name}"] += count
         if report.counts.get("audit_faults") or report.counts.get("clocks_repaired"):
-            raise Broken(f"the auditor or the proof found {dict(report.counts)}")
+            raise Broken(f"the auditor or the proof found {dict(report.counts)}: {self._about_ourselves()}")
         if self.variant.forgets_what_was_told and self.random.random() < 0.02:
             told = update(clocks).where(
                 clocks.c.warned_pct.between(50, 90), clocks.c.running_since_ms.is_not(None)
@@ -180,6 +180,12 @@ class Desk:
         audit(tx, self.now_ms, self.ctx, self.book, report)
         prove_clocks(tx, self.now_ms, self.ctx, self.book, report)
         return report
+
+    def _about_ourselves(self) -> list[Any]:
+        """What the tickets of our own house say."""
+        ours = select(tickets.c.root_cause, tickets.c.verdict).where(tickets.c.contract_id == "internal")
+        with self.store.read() as conn:
+            return [(row.root_cause, row.verdict["reasons"]) for row in conn.execute(ours)]
 
     # people and machine
 
@@ -363,7 +369,7 @@ WEIGHTS = {
     "take": 4,
     "client_answered": 8,
     "provider_answered": 6,
-    "resolve": 5,
+    "resolve": 9,
     "note": 3,
     "ask_client": 3,
     "merge": 1,

@@ -23,9 +23,9 @@ def test_every_clock_of_a_few_days_adds_up_and_no_ticket_is_without_a_next_step(
     ("variant", "word"),
     [
         (Variant(counts_in_utc=True), "the wall clock counts"),
-        (Variant(loses_a_step=True), "no next step"),
+        (Variant(loses_a_step=True), "audit_faults"),
         (Variant(forgets_what_was_told=True), "told"),
-        (Variant(forgets_pauses=True), ""),
+        (Variant(forgets_pauses=True), "clocks_repaired"),
     ],
     ids=lambda value: str(value)[:60],
 )
