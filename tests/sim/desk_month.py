@@ -91,6 +91,7 @@ class Desk:
         self._things: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
         self._ticked_ms = 0
+        self._planned_ms: int | None = None
         self._late: tuple[int, int] | None = None
         self._apply()
 
@@ -117,7 +118,7 @@ class Desk:
             self.later(
                 begin, lambda until=begin + self.random.randrange(20, 300) * MINUTE_MS: self._sleep(until)
             )
-        self.later(self.now_ms + MINUTE_MS, self._tick)
+        self._plan_tick()
         while self._things and self._things[0][0] <= self.end_ms:
             at_ms, _, thing = heapq.heappop(self._things)
             if at_ms // DAY_MS != self.now_ms // DAY_MS:
@@ -141,16 +142,21 @@ class Desk:
 
     def _tick(self) -> None:
         """At what is due next, and not at all closer than TICK_EVERY_MS."""
-        if self.now_ms - self._ticked_ms >= TICK_EVERY_MS:
-            self._tick_now()
+        if self._planned_ms is None or self.now_ms < self._planned_ms:
+            return  # planned anew meanwhile
+        self._planned_ms = None
+        self._tick_now()
+        self._plan_tick()
+
+    def _plan_tick(self) -> None:
+        """The next tick, at what is due now: the real one would look every second."""
         with self.store.read() as conn:
             due_ms = clock_step.next_due_ms(conn)
-        wait_ms = (
-            30 * MINUTE_MS
-            if due_ms is None
-            else min(max(due_ms - self.now_ms, TICK_EVERY_MS), 30 * MINUTE_MS)
-        )
-        self.later(self.now_ms + wait_ms, self._tick)
+        at_ms = max(self._ticked_ms + TICK_EVERY_MS, self.now_ms if due_ms is None else due_ms)
+        at_ms = min(at_ms, max(self.now_ms, self._ticked_ms) + 30 * MINUTE_MS)
+        if self._planned_ms is None or at_ms < self._planned_ms:
+            self._planned_ms = at_ms
+            self.later(at_ms, self._tick)
 
     def _tick_now(self) -> None:
         report = self.store.write(self._steps)
@@ -190,7 +196,9 @@ class Desk:
     # people and machine
 
     def _write(self, done: Callable[[Connection], Any]) -> Any:
-        return self.store.write(done)
+        outcome = self.store.write(done)
+        self._plan_tick()
+        return outcome
 
     def _arrive(self) -> None:
         contract = self.random.choice(self.house.open_contracts())
@@ -300,7 +308,7 @@ class Desk:
         if self.variant.loses_a_step and act == "take" and self.random.random() < 0.1:
             lost = update(tickets).where(tickets.c.id == ticket_id).values(next_step_at_ms=None)
             self.store.write(lambda tx: tx.execute(lost))
-        if self.variant.forgets_pauses and act == "ask_client" and self.random.random() < 0.1:
+        if self.variant.forgets_pauses and act == "ask_client" and self.random.random() < 0.5:
             runs = update(clocks).where(clocks.c.ticket_id == ticket_id, clocks.c.kind == "resolution")
             again = {"state": "running", "running_since_ms": self.now_ms, "pause_reason": ""}
             self.store.write(lambda tx: tx.execute(runs.values(**again)))
