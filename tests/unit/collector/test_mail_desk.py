@@ -6,6 +6,9 @@ import email
 import email.policy
 import json
 import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,10 +18,12 @@ from collector import cli, mail_intake
 from collector.mail_settings import MailIntakeSettings
 from collector.settings import CollectorSettings
 from collector.store.engine import Store
+from collector.workers import OutboxWorkers
 from config import loader
+from config.clock import SystemClock
 from config.loader import ConfigError
 from tests.unit.ticketing.letters.conftest import ACME, BETA, KEY, NOW_MS, PEOPLE, letter
-from ticketing import contracts, tables
+from ticketing import contracts, provider_cases, tables
 from ticketing.letters import acting, rows
 
 pytestmark = pytest.mark.collector
@@ -181,3 +186,49 @@ def test_a_dossier_is_shown_and_sent_only_with_a_yes(desk):
     status, said = desk.run("dossier", "1", "--send")
     assert status == 1 and re.search(r"cannot|not possible|impossible|waiting", said, re.IGNORECASE), said
     assert desk.run("dossier", "77")[0] == 1
+
+
+class Api(BaseHTTPRequestHandler):
+    """A provider's ticket API."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.server.keys.append(self.headers["Idempotency-Key"])
+        body = b'{"ticket": {"id": 5521}}'
+        self.send_response(201)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format, *args):
+        pass
+
+
+def test_the_providers_number_comes_back_with_the_answer_of_its_api(desk):
+    server = HTTPServer(("127.0.0.1", 0), Api)
+    server.keys = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    api = f'api: {{url: "http://127.0.0.1:{server.server_address[1]}/t", body: {{text: "{{text}}"}}, number: ticket.id}}'
+    acme = ACME.replace("to: [support@alfa.example]", api)
+    (desk.folder / "contracts" / "acme.yaml").write_text(acme, encoding="utf-8")
+    desk.store.write(
+        lambda tx: contracts.apply(tx, contracts.load_folder(desk.folder / "contracts"), NOW_MS, "test")
+    )
+    desk.bring(letter(subject="Хостинг", text="провайдер: сервер недоступний"))
+    desk.store.write(lambda tx: tx.execute(tables.tickets.update().values(affected=["a1"], **{"class": 1})))
+    assert desk.run("dossier", "1", "--send")[0] == 0
+    settings = loader.load(desk.config, CollectorSettings)
+    workers = OutboxWorkers(desk.store, SystemClock(), settings, "test")
+    workers.start()
+    try:
+        end = time.monotonic() + 20
+        number = ""
+        while not number and time.monotonic() < end:
+            with desk.store.read() as conn:
+                number = provider_cases.case(conn, 1)["number"]
+            time.sleep(0.05)
+    finally:
+        workers.stop()
+        server.shutdown()
+        server.server_close()
+    assert number == "5521" and len(server.keys) == 1 and server.keys[0].startswith("vt-1-")
