@@ -11,6 +11,7 @@ SEED ?=
 DATA ?= ../shared/data
 HOURS ?= 2
 DAYS ?= 30
+KILLS ?= 200
 FAULTS ?= 0
 TICKETS ?= 10000
 
@@ -25,7 +26,7 @@ CONFORMANCE := $(wildcard tests/conformance)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test check test-agent e2e sim sim-month sim-desk failover-random score bench bench-agent clean setup format runbook \
+.PHONY: help run test check test-agent e2e sim sim-month sim-desk mirrors-kill failover-random score bench bench-agent clean setup format runbook \
 	fault-disk fault-service fault-agent heal
 
 help: ## this list
@@ -75,6 +76,10 @@ failover-random: $(DEV_STAMP) ## random histories of the failover engine: N= (10
 
 sim-desk: $(DEV_STAMP) ## a simulated month of the desk, every clock counted again: SEED=, TICKETS=, DAYS=
 	@$(PY) -m tests.sim.desk_month $(if $(SEED),--seed $(SEED)) --tickets $(TICKETS) --days $(DAYS)
+
+mirrors-kill: $(DEV_STAMP) ## kill -9 at every point of a delivery into real Redmine and RT, 200 runs each: KILLS=, SEED=
+	@$(PY) -m tests.tools.setup
+	@MIRROR_KILLS=$(KILLS) MIRROR_SEED=$(or $(SEED),1) $(PY) -m pytest -q tests/conformance/mirrors/test_killed.py
 
 score: $(RUN_STAMP) ## real data against the marks of its SCORE.md: DATA=folder, GATE=1 exits 1 where one is missed
 	@$(PY) -m tests.score --data "$(DATA)" $(if $(GATE),--gate)

@@ -26,6 +26,8 @@ from collector.front import App, Front
 from collector.intake import Intake, Limits, Terms
 from collector.intake_asgi import Bounds, IntakeApp
 from collector.mail_intake import MailIntake, replies_of
+from collector.mirror_hooks import HooksApp
+from collector.mirrors import MirrorLooks
 from collector.opening import StateLock, apply_contracts, open_store, prepare_tables
 from collector.outlook import Outlook
 from collector.probes import SUSPICION_TIMEOUT_S, ProbeWorkers, RealNetwork
@@ -42,6 +44,8 @@ from config.clock import Clock
 from config.loader import ConfigError, Fault
 from config.log import fields
 from ticketing import contracts
+from ticketing.mirrors.delivery import Mirrors
+from ticketing.mirrors.desks import Desks
 
 log = logging.getLogger(__name__)
 
@@ -82,32 +86,13 @@ class Collector:
             timeout_s=settings.probes.timeout_s,
             poke=lambda: self.decider.poke(),
         )
-        self.asks_app = AsksApp(
-            self.intake,
-            self.store,
-            clock,
-            settings.vantages,
-            named=self._vantages,
-            owners=lambda: self.outlook.owners(),
-            timeout_s=self._ask_timeout_s,
-            poke=lambda: self.decider.poke(),
-        )
-        self.outbox = OutboxWorkers(self.store, clock, settings, worker, replies=replies_of(settings))
+        self.asks_app = self._make_asks_app()
+        self.mirrors, self.hooks_app, self.outbox = self._make_ways_out(worker)
         self.lease = Lease(
             self.store, worker, settings.database.lease_s, is_alone=self.store.dialect == "sqlite"
         )
         self.decider = self._make_decider()
-        self.failover = FailoverWorker(
-            self.store,
-            clock,
-            self.lease,
-            settings.failover,
-            self.book,
-            anchors=len(settings.probes.anchors),
-            vantages=tuple(settings.vantages.hosts),
-            ring=lambda: self.asks_app.ring(),
-            poke=lambda: self.decider.poke(),
-        )
+        self.failover = self._make_failover()
         self.outlook = Outlook(
             self.store,
             clock,
@@ -129,6 +114,19 @@ class Collector:
         self.registry.register(self._live())
         self.on_turn = _nothing
         """Called after each turn of the tick (the watchdog)."""
+
+    def _make_failover(self) -> FailoverWorker:
+        return FailoverWorker(
+            self.store,
+            self.clock,
+            self.lease,
+            self.settings.failover,
+            self.book,
+            anchors=len(self.settings.probes.anchors),
+            vantages=tuple(self.settings.vantages.hosts),
+            ring=lambda: self.asks_app.ring(),
+            poke=lambda: self.decider.poke(),
+        )
 
     def book(self) -> contracts.Book:
         """The contracts in force."""
@@ -156,6 +154,7 @@ class Collector:
             self.page,
             cast("App", make_app(context)),
             asks=self.asks_app,
+            hooks=self.hooks_app,
             metrics_from=networks(self.settings.metrics.allow_from),
             trusted_proxies=networks(self.settings.listen.trusted_proxies),
         )
@@ -164,6 +163,7 @@ class Collector:
         """Start the threads."""
         self.probes.start()
         self.outbox.start()
+        self.mirrors.start()
         self.decider.start()
         self.chores.start()
         self.outlook.start()
@@ -178,6 +178,7 @@ class Collector:
         self.chores.stop()
         self.decider.stop()
         self.probes.stop()
+        self.mirrors.stop()
         self.outbox.stop()
         self.store.close()
         self.lock.release()
@@ -253,6 +254,26 @@ class Collector:
             told=self._told,
             turned=lambda: self.on_turn(),
         )
+
+    def _make_asks_app(self) -> AsksApp:
+        return AsksApp(
+            self.intake,
+            self.store,
+            self.clock,
+            self.settings.vantages,
+            named=self._vantages,
+            owners=lambda: self.outlook.owners(),
+            timeout_s=self._ask_timeout_s,
+            poke=lambda: self.decider.poke(),
+        )
+
+    def _make_ways_out(self, worker: str) -> tuple[MirrorLooks, HooksApp, OutboxWorkers]:
+        settings, clock, desks = self.settings, self.clock, Desks(self.settings.desks, self.clock)
+        mirrors = Mirrors(self.store.write, self.book, desks, clock, settings.public_url)
+        looks = MirrorLooks(self.store, clock, mirrors, settings.outbox)
+        replies = replies_of(settings)
+        sends = OutboxWorkers(self.store, clock, settings, worker, replies=replies, mirrors=mirrors)
+        return looks, HooksApp(self.store, clock, desks, looks.wake), sends
 
     def _wake_probes(self) -> None:
         self.probes.wake()

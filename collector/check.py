@@ -32,6 +32,7 @@ def check(config: Path, contracts_folder: Path | None = None) -> dict[str, int]:
         faults += _calendar_faults(config, settings.calendars)
     if settings is not None and loaded is not None:
         book = contracts.Book.of(loaded.contracts)
+        faults += _mirror_faults(config, settings, book)
         faults += _faults_between(config, settings, providers or (), book)
         for contract in loaded.contracts:
             _read(lambda contract=contract: terms_of(contract), faults)
@@ -41,6 +42,7 @@ def check(config: Path, contracts_folder: Path | None = None) -> dict[str, int]:
         "contracts": len(loaded.contracts) if loaded else 0,
         "providers": len(providers or ()),
         "calendars": len(settings.calendars) if settings else 0,
+        "desks": len(settings.desks) if settings else 0,
     }
 
 
@@ -50,6 +52,28 @@ def _read(read: Callable[[], T], faults: list[Fault]) -> T | None:
     except ConfigError as error:
         faults += error.faults
         return None
+
+
+def _mirror_faults(config: Path, settings: CollectorSettings, book: contracts.Book) -> list[Fault]:
+    """Desks whose files are missing, and mirrors that do not fit the desk they name."""
+    found = [
+        Fault(str(config), 0, f"desks.{name}.{key}", message)
+        for name, desk in settings.desks.items()
+        for key, message in desk.missing_files()
+    ]
+    for contract in book.contracts.values():
+        for mirror in contract.mirrors:
+            where = f"{contract.id}: mirrors.{mirror.desk}"
+            desk = settings.desks.get(mirror.desk)
+            if desk is None:
+                allowed = ", ".join(sorted(settings.desks)) or "none is there"
+                found.append(
+                    Fault(str(settings.contracts), 0, where, "the settings name no such desk", allowed)
+                )
+                continue
+            faults = mirror.faults_at(desk)
+            found += [Fault(str(settings.contracts), 0, f"{where}.{key}", text) for key, text in faults]
+    return found
 
 
 def _calendar_faults(config: Path, feeds: Iterable[FeedSettings]) -> list[Fault]:

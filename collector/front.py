@@ -1,5 +1,5 @@
-"""The front door: one ASGI callable that sends reports to the intake, asks to the vantages' poll, /metrics to its page,
-the rest to the web room.
+"""The front door: one ASGI callable that sends reports to the intake, asks to the vantages' poll, desks' webhooks to the
+mirrors, /metrics to its page, the rest to the web room.
 
 Behind a reverse proxy that settings trust, scheme and client are the ones that the proxy names; from anybody else
 such headers mean nothing.
@@ -16,6 +16,7 @@ import msgspec
 from agent.checks.asks import ASKS_PATH
 from agent.wire import REPORT_PATH
 from collector.metrics import CONTENT_TYPE, Page
+from collector.mirror_hooks import HOOKS_PATH
 from collector.settings import Network, is_within
 
 Scope = MutableMapping[str, Any]
@@ -36,11 +37,13 @@ class Front:
         web: App | None,
         *,
         asks: App | None = None,
+        hooks: App | None = None,
         metrics_from: tuple[Network, ...],
         trusted_proxies: tuple[Network, ...] = (),
     ) -> None:
         self._intake = intake
         self._asks = asks
+        self._hooks = hooks
         self._page = page
         self._web = web
         self._metrics_from = metrics_from
@@ -57,6 +60,9 @@ class Front:
                 return
             if path == ASKS_PATH and self._asks is not None:
                 await self._asks(scope, receive, send)
+                return
+            if path.startswith(HOOKS_PATH) and self._hooks is not None:
+                await self._hooks(scope, receive, send)
                 return
             if path == METRICS_PATH:
                 await self._metrics(scope, send)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -16,6 +17,7 @@ from collector.failover.settings import FailoverSettings
 from collector.feed_settings import FeedSettings
 from collector.mail_settings import MailSettings
 from config.loader import Duration, Size, setting
+from ticketing.mirrors.terms import DESK_NAME, DeskTerms
 
 DAY_S = 86_400.0
 
@@ -244,6 +246,12 @@ class OutboxSettings:
     """Workers that deliver."""
 
     workers: int = setting(4, help="deliveries in flight at once", min=1, max=64)
+    claim_s: Duration = setting(
+        Duration(600.0),
+        help="how long a worker that says nothing keeps its row; longer than a delivery with all its time-outs",
+        min=1,
+        max=86_400,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -358,6 +366,9 @@ class CollectorSettings:
     failover: FailoverSettings = setting(FailoverSettings, help="how pairs are acted upon")
     outbox: OutboxSettings = setting(OutboxSettings, help="workers that deliver")
     mail: MailSettings = setting(MailSettings, help="how mail leaves and comes")
+    desks: dict[str, DeskTerms] = setting(
+        {}, help="external service desks that contracts mirror tickets to", max=100
+    )
     web: WebSettings = setting(WebSettings, help="pages and API")
     metrics: MetricsSettings = setting(MetricsSettings, help="/metrics")
     dead_man: DeadMan = setting(DeadMan, help="the watcher outside")
@@ -373,7 +384,11 @@ class CollectorSettings:
         is_shared = bool(self.database.url_file) or self.database.url.startswith("postgresql")
         if self.mail.intake.host and is_shared and self.mail.token_key_file is None:
             return [("mail", "token_key_file is missing: collectors that share a database share this key")]
-        return []
+        return [
+            ("desks", f"{name!r} is no short name for a desk (a-z, 0-9, - and _)")
+            for name in self.desks
+            if not re.fullmatch(DESK_NAME, name)
+        ]
 
     def database_url(self) -> str:
         """Where the store is; reads ``url_file`` where one is named (OSError when it cannot be)."""

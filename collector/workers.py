@@ -18,6 +18,9 @@ from config.clock import Clock
 from config.log import fields
 from ticketing import figures, outbox, provider_cases
 from ticketing.channels import chat, mail, provider_api, webhook
+from ticketing.mirrors import delivery
+from ticketing.mirrors.delivery import Mirrors
+from ticketing.mirrors.links import CHANNEL
 
 log = logging.getLogger(__name__)
 
@@ -82,14 +85,16 @@ class OutboxWorkers:
         worker: str,
         *,
         replies: mail.Replies | None = None,
+        mirrors: Mirrors | None = None,
     ) -> None:
-        """``replies`` = where answers to our mail go; None where no mailbox is read."""
+        """``replies`` = where answers to our mail go; None where no mailbox is read. ``mirrors`` = external desks."""
         self._store = store
+        self._mirrors = mirrors
         self._replies = replies
         self._clock = clock
         self._settings = settings
         self._worker = worker
-        self._hands = Hands("outbox", settings.outbox.workers, self._round, clock)
+        self._hands = Hands("outbox", settings.outbox.workers, self.round, clock)
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -103,11 +108,13 @@ class OutboxWorkers:
         """Finish the deliveries in hand."""
         self._hands.stop()
 
-    def _round(self, name: str) -> int:
+    def round(self, name: str) -> int:
+        """Deliver the next due row; how many there were."""
         worker = f"{self._worker}:{name}"[:64]
         now_ms = self._clock.now_ms()
+        hold_ms = round(1000 * float(self._settings.outbox.claim_s))
         # One at a time: a claim must outlast every delivery made under it, and each may take its whole time-out.
-        rows = self._store.write(lambda tx: outbox.claim(tx, worker, now_ms, 1))
+        rows = self._store.write(lambda tx: outbox.claim(tx, worker, now_ms, 1, hold_ms=hold_ms))
         for row in rows:
             self._deliver(row, worker)
         return len(rows)
@@ -142,6 +149,8 @@ class OutboxWorkers:
             return chat.deliver(row, self._settings.public_url)
         if row["channel"] == "provider":
             return provider_api.deliver(row, clock=self._clock)
+        if row["channel"].startswith(CHANNEL) and self._mirrors is not None:
+            return delivery.deliver(row, self._mirrors)
         return outbox.GaveUp(f"no such channel: {row['channel']}")
 
     def _extras(self, row: Any) -> mail.Extras:

@@ -280,6 +280,7 @@ def describe(ticket: Mapping[str, Any], words: Texts, now_ms: int) -> list[str]:
         ("mail.began", words.when(ticket["began_at_ms"])),
         ("mail.created", words.when(ticket["created_at_ms"])),
         ("mail.clocks", "; ".join(_clock_words(clock, words, now_ms) for clock in ticket["clocks"])),
+        ("mirror.title", "; ".join(_mirror_words(mirror, words) for mirror in ticket.get("mirrors", []))),
     ]
     rows = [[f"{words.get(key)}:", value] for key, value in facts if value]
     lines += table(rows, 0).splitlines()
@@ -315,6 +316,12 @@ def _changed(one: Mapping[str, Any], words: Texts) -> str:
 def _helped(one: Mapping[str, Any], words: Texts) -> str:
     told = words.get("desk.helped", ticket=one["ticket"], remedy=one["remedy"], cause=one["cause"])
     return told + (f" {words.get('desk.came_back')}" if one["came_back_at_ms"] else "")
+
+
+def _mirror_words(mirror: Mapping[str, Any], words: Texts) -> str:
+    where = f"{mirror['desk']} #{mirror['number']} {mirror['url']}" if mirror["number"] else mirror["desk"]
+    state = words.get(f"mirror.state.{mirror['state']}")
+    return f"{where} ({state}{': ' + mirror['problem'] if mirror['problem'] else ''})"
 
 
 def _clock_words(clock: Mapping[str, Any], words: Texts, now_ms: int) -> str:

@@ -21,13 +21,7 @@ from ticketing import effects, ledger, lines, outbox, tables
 from ticketing.causes import first_line
 from ticketing.contracts import Book
 from ticketing.ledger import MACHINE
-from ticketing.model import (
-    INTERNAL_CONTRACT,
-    MACHINE_CLASSES,
-    Reason,
-    TicketState,
-    Verdict,
-)
+from ticketing.model import INTERNAL_CONTRACT, MACHINE_CLASSES, Reason, TicketState, Verdict
 from ticketing.tables import RowLike
 from ticketing.terms import Contract
 

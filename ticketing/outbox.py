@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, exists, insert, or_, select, update
 
 from ticketing import ledger, tables
 from ticketing.clocks import Stopwatch
@@ -36,6 +36,7 @@ NOTICE_OF = {
     "client_answered": "client_answered",
     "ask_provider": "ask_provider",
     "provider_answered": "provider_answered",
+    "take": "assigned",
     "assign": "assigned",
     "consult": "consulted",
     "advise": "advised",
@@ -122,8 +123,14 @@ def messages(
     notice = NOTICE_OF.get(kind)
     wanted = [(n, channel) for n, channel in enumerate(contract.channels) if notice in channel.on]
     filer = None if (extra or {}).get("is_by_client") else _filer(tx, ticket, notice)
-    if notice is None or not (wanted or filer):
+    mirrors = [mirror for mirror in contract.mirrors if notice in mirror.on] if ticket["id"] else []
+    if notice is None or not (wanted or filer or mirrors):
         return []
+    if mirrors:
+        event = tables.ticket_events
+        actor = tx.execute(select(event.c.actor).where(event.c.id == event_id)).scalar()
+        # What came from a desk does not go back to it.
+        mirrors = [mirror for mirror in mirrors if actor != f"external:{mirror.desk}"]
     body = snapshot(tx, contract, ticket, held) | {
         "event": notice,
         "event_id": event_id,
@@ -147,6 +154,12 @@ def messages(
             rows.append(
                 _pending(channel.type, address, one_id, payload, now_ms, ticket_id=ticket["id"] or None)
             )
+    for mirror in mirrors:
+        payload = body | {"language": mirror.language or contract.language}
+        one_id = message_id(ticket["id"], ticket["created_at_ms"], event_id, f"mirror/{mirror.desk}")
+        rows.append(
+            _pending(f"mirror:{mirror.desk}", mirror.desk, one_id, payload, now_ms, ticket_id=ticket["id"])
+        )
     return rows
 
 
@@ -286,15 +299,28 @@ def _pending(
     }
 
 
-def claim(tx: Connection, worker: str, now_ms: int, limit: int = 10) -> list[RowMapping]:
-    """Take due rows for this worker; rows of a worker that died come back when its claim runs out."""
+def claim(
+    tx: Connection, worker: str, now_ms: int, limit: int = 10, *, hold_ms: int = CLAIM_MS
+) -> list[RowMapping]:
+    """Take due rows for this worker, as they were before; rows of a worker that died come back when its claim runs out.
+
+    A mirror's rows go out in the order in which they were written, ticket by ticket.
+    """
     table = tables.outbox
+    earlier = table.alias("earlier")
+    waits_its_turn = exists().where(
+        earlier.c.ticket_id == table.c.ticket_id,
+        earlier.c.channel == table.c.channel,
+        earlier.c.state == "pending",
+        earlier.c.id < table.c.id,
+    )
     due = (
         select(table)
         .where(
             table.c.state == "pending",
             table.c.next_attempt_at_ms <= now_ms,
             or_(table.c.claimed_until_ms.is_(None), table.c.claimed_until_ms <= now_ms),
+            or_(~table.c.channel.like("mirror:%"), ~waits_its_turn),
         )
         .order_by(table.c.next_attempt_at_ms, table.c.id)
         .limit(limit)
@@ -305,7 +331,7 @@ def claim(tx: Connection, worker: str, now_ms: int, limit: int = 10) -> list[Row
         tx.execute(
             update(table)
             .where(table.c.id.in_([row["id"] for row in rows]))
-            .values(claimed_by=worker, claimed_until_ms=now_ms + CLAIM_MS)
+            .values(claimed_by=worker, claimed_until_ms=now_ms + hold_ms)
         )
     return rows
 
@@ -352,6 +378,18 @@ def settle(tx: Connection, outbox_id: int, result: Result, now_ms: int, *, worke
     return values["state"]
 
 
+def postpone(tx: Connection, channel: str, until_ms: int) -> None:
+    """The other side of a whole channel is away: what waits for it waits until then, and no attempt is counted."""
+    table = tables.outbox
+    is_waiting = (
+        table.c.state == "pending",
+        table.c.next_attempt_at_ms < until_ms,
+        table.c.channel == channel,
+    )
+    is_free = table.c.claimed_by.is_(None)
+    tx.execute(update(table).where(*is_waiting, is_free).values(next_attempt_at_ms=until_ms))
+
+
 def retry_wait_ms(message_id: str, attempts: int, not_before_s: float | None = None) -> int:
     """Wait before the next attempt: the schedule, up to a quarter longer by the message's own jitter, or as asked."""
     base_s = RETRY_S[min(attempts, len(RETRY_S)) - 1]
@@ -383,8 +421,9 @@ def _channel_terms(channel: Channel) -> dict[str, Any]:
 
 
 def snapshot(
-    tx: Connection, contract: Contract, ticket: RowLike, held: Mapping[ClockKind, Stopwatch] | None
+    tx: Connection, contract: Contract, ticket: RowLike, held: Mapping[ClockKind, Stopwatch] | None = None
 ) -> dict[str, Any]:
+    """What a message says of contract, ticket and clocks, as they stand now."""
     verdict = ticket["verdict"] or {}
     if held is None:
         held = ledger.watches(tx, ticket["id"]) if ticket["id"] else {}

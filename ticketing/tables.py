@@ -330,3 +330,58 @@ provider_cases = Table(
     Column("reminders", Integer, nullable=False, default=0),
     Column("remind_at_ms", Instant, nullable=True, index=True),
 )
+
+desks = Table(
+    "desks",
+    metadata,
+    # One row an external desk that settings name: where the poller stands, and whether the desk is away.
+    Column("name", String(64), primary_key=True),
+    Column("cursor", String(200), nullable=False, default=""),
+    Column("next_at_ms", Instant, nullable=False),  # when it is asked again what changed
+    Column("claimed_until_ms", Instant, nullable=True),
+    Column("failures", Integer, nullable=False, default=0),  # in a row, of whatever was asked
+    Column("down_until_ms", Instant, nullable=True),  # nothing is asked before
+    Column("last_error", Text, nullable=False, default=""),
+)
+
+mirrored = Table(
+    "mirrored",
+    metadata,
+    # A ticket in an external desk. The row is written before the first request: its key is what a lost answer is
+    # looked up by.
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("ticket_id", Id, ForeignKey("tickets.id"), nullable=False),
+    Column("desk", String(64), nullable=False),
+    Column("key", String(64), nullable=False),
+    Column(
+        "made_by", String(128), nullable=False
+    ),  # message that makes it: then nothing else is to be said of it
+    Column("created_at_ms", Instant, nullable=False),
+    Column("remote_id", String(64), nullable=True),  # NULL until the desk has it
+    Column("url", String(512), nullable=False, default=""),
+    Column(
+        "is_sure", Boolean, nullable=False, default=True
+    ),  # false: an earlier attempt may yet have made a double
+    Column(
+        "status", String(200), nullable=False, default=""
+    ),  # what both sides last agreed on, in the desk's words
+    Column("assignee", String(200), nullable=False, default=""),
+    Column("stamp", String(64), nullable=False, default=""),  # the desk's last change that was looked at
+    Column("looks", Integer, nullable=False, default=0),  # looks still to be taken
+    Column("look_at_ms", Instant, nullable=True, index=True),
+    Column("claimed_until_ms", Instant, nullable=True),
+    Column(
+        "problem", Text, nullable=False, default=""
+    ),  # what people should know: the desk would not take something
+    UniqueConstraint("ticket_id", "desk"),
+)
+Index("ix_mirrored_remote", mirrored.c.desk, mirrored.c.remote_id)
+
+mirrored_comments = Table(
+    "mirrored_comments",
+    metadata,
+    # Comments of the desk that were taken or known for our own: a poll or webhook that repeats takes none twice.
+    Column("mirrored_id", Id, ForeignKey("mirrored.id"), primary_key=True),
+    Column("comment_id", String(64), primary_key=True),
+    Column("marker", String(128), nullable=False, default=""),  # of our own ones: which message it is
+)

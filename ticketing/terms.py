@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from config.loader import Duration, setting
 from ticketing.duty import ID_PATTERN, Rota, is_mail, local_ms
+from ticketing.mirrors.terms import MirrorTerms, mirror_faults
 from ticketing.model import INTERNAL_CONTRACT, Reason
 from ticketing.promises import DEFAULT_SLA, CalendarTerms, Escalation, Faults, SlaTimes
 from ticketing.provider_terms import ProviderDesk
@@ -206,11 +207,9 @@ class Contract:
     rota: list[Rota] = setting(
         [], help="who is on call for this contract; a line that stands here has no other rota", max=16
     )
-    mirrors: list[str] = setting(
-        [], help="external desks that hold each ticket too, by their names in the settings", max=8
-    )
     channels: list[Channel] = setting([], help="who is told", max=32)
     provider_desks: list[ProviderDesk] = setting([], help="where line 4 turns to, by provider", max=20)
+    mirrors: list[MirrorTerms] = setting([], help="its tickets in external desks", max=8)
     windows: list[Window] = setting([], help="planned work", max=500)
     reopen_window: Duration = setting(
         Duration(24 * 3600), help="a fault that returns within resumes its ticket", min=60, max=90 * 86400
@@ -233,7 +232,7 @@ class Contract:
         found.extend(
             ("rota", f"the contract has no line {turn.line}") for turn in self.rota if turn.line > self.lines
         )
-        found.extend(("mirrors", f"{m} stands twice") for m, n in Counter(self.mirrors).items() if n > 1)
+        found.extend(mirror_faults(self.mirrors, NOTICES))
         known = set(names)
         found.extend(("peers", f"host {h} is not in this contract") for h in self.peers if h not in known)
         for window in self.windows:

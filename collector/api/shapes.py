@@ -139,6 +139,19 @@ class ChangeShape(msgspec.Struct):
     text: str
 
 
+class MirrorShape(msgspec.Struct):
+    """The ticket in an external desk."""
+
+    desk: str
+    number: str
+    """Its number there; empty until the desk has it."""
+    url: str
+    state: str
+    """level (all was delivered), waiting, behind (an attempt failed)."""
+    waiting: int
+    problem: str
+
+
 class TicketFull(msgspec.Struct, rename={"class_": "class"}):
     """A ticket with everything an engineer asks first."""
 
@@ -183,6 +196,7 @@ class TicketFull(msgspec.Struct, rename={"class_": "class"}):
     """The newest evidence: ``top``, ``log``, ``series``, ``notes`` as the agent sent them."""
     events: list[EventShape]
     acts: list[ActShape]
+    mirrors: list[MirrorShape] = []
 
 
 class FileTicket(msgspec.Struct, rename={"class_": "class"}, forbid_unknown_fields=True):

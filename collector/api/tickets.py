@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from collector.api.shapes import (
     EventShape,
     Filed,
     FileTicket,
+    MirrorShape,
     ProposalShape,
     ReasonShape,
     SimilarShape,
@@ -293,6 +295,7 @@ def full(
         evidence=dict(evidence_view.newest(view.events)),
         events=[_event(words, event, names) for event in view.events],
         acts=[_act(words, view.state, act) for act in view.acts],
+        mirrors=[MirrorShape(**dataclasses.asdict(mirror)) for mirror in bundle.mirrors],
     )
 
 

@@ -35,6 +35,8 @@ from ticketing.tables import (
     knowledge,
     login_failures,
     mails,
+    mirrored,
+    mirrored_comments,
     outbox,
     provider_cases,
     sessions,
@@ -51,13 +53,22 @@ KEPT = {
     "vantages": "one row a host that looks for us; settings and contracts name them",
     "failover_pairs": "one row a pair: its epoch must never go back",
     "failover_checks": "one row a step of a pair",
+    "desks": "one row an external desk; settings name them",
     "lease": "one row",
     "mailboxes": "one row a mailbox: how far it was read",
     "own_state": "a handful of keys",
 }
 """Tables without an age, each with its reason."""
 
-WITH_TICKETS = ("ticket_events", "clocks", "ticket_hosts", "failover_runs", "provider_cases")
+WITH_TICKETS = (
+    "ticket_events",
+    "clocks",
+    "ticket_hosts",
+    "failover_runs",
+    "provider_cases",
+    "mirrored",
+    "mirrored_comments",
+)
 """Tables whose rows go with their ticket, or with their journal."""
 
 BATCH = 500
@@ -219,7 +230,9 @@ def _tickets(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     if not ids:
         return {"tickets": 0}
     deleted: dict[str, int] = {}
-    for table in (ticket_events, ticket_hosts, clocks, judgements, provider_cases):
+    links = select(mirrored.c.id).where(mirrored.c.ticket_id.in_(ids))
+    tx.execute(delete(mirrored_comments).where(mirrored_comments.c.mirrored_id.in_(links)))
+    for table in (ticket_events, ticket_hosts, clocks, judgements, provider_cases, mirrored):
         deleted[table.name] = tx.execute(delete(table).where(table.c.ticket_id.in_(ids))).rowcount
     deleted["tickets"] = tx.execute(delete(tickets).where(tickets.c.id.in_(ids))).rowcount
     return deleted

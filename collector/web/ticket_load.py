@@ -13,6 +13,8 @@ from collector.web.changes import Changed
 from ticketing import knowledge, people
 from ticketing.contracts import Book
 from ticketing.knowledge import Similar
+from ticketing.mirrors import view as mirror_view
+from ticketing.mirrors.view import MirrorView
 from ticketing.people import Person
 from ticketing.queries import TicketFilter, TicketLine, TicketView, Viewer, list_tickets, ticket
 from ticketing.tables import tickets
@@ -45,6 +47,8 @@ class TicketBundle:
     """Of a filed ticket: open tickets of the machine about the same host."""
     lives: Mapping[str, str]
     staff: Sequence[Person]
+    mirrors: Sequence[MirrorView] = ()
+    """Where it stands in external desks; for our own people only."""
 
     @property
     def names(self) -> dict[str, str]:
@@ -73,6 +77,7 @@ def load(conn: Connection, book: Book, viewer: Viewer, ticket_id: int) -> Ticket
         open_beside=_open_beside(conn, viewer, view),
         lives=by_host(conn, viewer, view.affected[:MAX_SHOWN_HOSTS]),
         staff=people.staff(conn),
+        mirrors=() if viewer.is_client else mirror_view.of_ticket(conn, ticket_id),
     )
 
 

@@ -254,6 +254,7 @@ def ticket_values(
         "question": ticket_content.question(ticket),
         "proposed": None if viewer.is_client else ticket_content.proposed(words, ticket),
         "open_beside": [ticket_words.row(words, line, **kin) for line in bundle.open_beside],
+        "mirrors": [(mirror, words.get(f"mirror.state.{mirror.state}")) for mirror in bundle.mirrors],
     }
 
 

@@ -35,12 +35,12 @@ def debian() -> Path:
 
     def make(folder: Path) -> None:
         words = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite]
-        _run([*words, str(folder), mirror])
+        run([*words, str(folder), mirror])
         shutil.rmtree(folder / "var/cache/apt", ignore_errors=True)
         # Each copy finds an id of its own at its first boot.
         (folder / "etc/machine-id").write_text("")
 
-    return _kept("debian", [suite, *PACKAGES], make)
+    return kept("debian", [suite, *PACKAGES], make)
 
 
 def wheels(root: Path) -> Path:
@@ -65,14 +65,14 @@ def wheels(root: Path) -> Path:
             f"--dest={folder}",
         ]
         words += [f"--python-version={version}", "--implementation=cp"]
-        _run([*words, *(f"--platform={name}" for name in platforms), *wanted])
+        run([*words, *(f"--platform={name}" for name in platforms), *wanted])
 
-    return _kept("wheels", [version, arch, *wanted], make)
+    return kept("wheels", [version, arch, *wanted], make)
 
 
 def disk(base: Path, to: Path, address: str, names: dict[str, str]) -> Path:
     """A machine's own disk: a copy of the base with this tree, an address, and pip told where its packages are."""
-    _run(["cp", "--archive", "--reflink=auto", str(base), str(to)])
+    run(["cp", "--archive", "--reflink=auto", str(base), str(to)])
     for name in SHIPPED:
         source = TREE / name
         if source.is_dir():
@@ -98,7 +98,7 @@ def disk(base: Path, to: Path, address: str, names: dict[str, str]) -> Path:
 
 def _mirror() -> tuple[str, str]:
     """Where this machine's own apt takes its Debian from, and which one."""
-    said = _run(
+    said = run(
         ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME) $(COMPONENT)", "Created-By: Packages"]
     )
     for line in said.splitlines():
@@ -108,7 +108,7 @@ def _mirror() -> tuple[str, str]:
     raise AssertionError(f"apt names no Debian here:\n{said}")
 
 
-def _kept(kind: str, parts: list[str], make: Callable[[Path], None]) -> Path:
+def kept(kind: str, parts: list[str], make: Callable[[Path], None]) -> Path:
     """The folder of this kind and content; made where it is missing, whole or not at all, by one process at a time."""
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
     folder = CACHE / f"{kind}-{digest}"
@@ -141,7 +141,7 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _run(words: list[str]) -> str:
+def run(words: list[str]) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=MADE_WITHIN_S, check=False)
     if done.returncode != 0:
         raise AssertionError(

@@ -34,6 +34,36 @@ def test_a_claimed_row_is_nobody_else_s_until_the_claim_ends(tx, book, verdict):
     assert len(outbox.claim(tx, "three", NOW_MS + outbox.CLAIM_MS, 5)) == 2
 
 
+def test_a_mirrors_messages_of_one_ticket_wait_for_each_other_and_nobody_else_does(tx, book, verdict):
+    first = intake.open_or_join(tx, book, verdict, "acme", NOW_MS).ticket_id
+    for row in _rows(tx):
+        outbox.settle(tx, row["id"], Delivered(), NOW_MS)
+    common = {"destination": "office", "payload": {}, "now_ms": NOW_MS, "ticket_id": first}
+    for n in range(3):
+        outbox.enqueue(tx, channel="mirror:office", message_id=f"m{n}", **common)
+    outbox.enqueue(tx, channel="mirror:other", message_id="o0", **common)
+    (one, other) = outbox.claim(tx, "a", NOW_MS, 9)
+    assert [one["message_id"], other["message_id"]] == ["m0", "o0"]
+    assert outbox.claim(tx, "b", NOW_MS, 9) == [], "the second waits for the first, though nobody holds it"
+    outbox.settle(tx, one["id"], Later("away"), NOW_MS)
+    assert outbox.claim(tx, "b", NOW_MS, 9) == []
+    outbox.settle(tx, one["id"], GaveUp("for ever"), NOW_MS)
+    assert [row["message_id"] for row in outbox.claim(tx, "b", NOW_MS, 9)] == ["m1"]
+
+
+def test_what_waits_for_a_channel_that_is_away_waits_together_and_no_attempt_is_counted(tx, book, verdict):
+    intake.open_or_join(tx, book, verdict, "acme", NOW_MS)
+    for n in range(3):
+        channel = "mirror:office" if n else "mirror:other"
+        outbox.enqueue(tx, channel=channel, destination="x", message_id=f"m{n}", payload={}, now_ms=NOW_MS)
+    outbox.postpone(tx, "mirror:office", NOW_MS + 60_000)
+    waiting = {row["message_id"]: row for row in _rows(tx)}
+    assert [waiting[f"m{n}"]["next_attempt_at_ms"] - NOW_MS for n in range(3)] == [0, 60_000, 60_000]
+    assert {waiting[f"m{n}"]["attempts"] for n in range(3)} == {0}
+    outbox.postpone(tx, "mirror:office", NOW_MS + 1_000)
+    assert _rows(tx)[-1]["next_attempt_at_ms"] == NOW_MS + 60_000, "never sooner"
+
+
 def test_a_worker_whose_claim_was_taken_settles_nothing(tx, book, verdict):
     intake.open_or_join(tx, book, verdict, "acme", NOW_MS)
     row = outbox.claim(tx, "slow", NOW_MS, 1)[0]
