@@ -21,7 +21,7 @@ from collector.failover import journal, runs
 from config.clock import SystemClock
 from tests.unit.collector.failover.houses import PAIR, House
 
-pytestmark = [pytest.mark.collector, pytest.mark.slow]
+pytestmark = [pytest.mark.collector, pytest.mark.slow, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).resolve().parents[5]
 BOUNDARIES = 40
 """More than one run has; past its last one a child ends by itself."""
