@@ -12,10 +12,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, exists, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, insert, or_, select, update
 
 from ticketing import ledger, tables
 from ticketing.clocks import Stopwatch
+from ticketing.mirrors import going
 from ticketing.model import ClockKind, Reason
 from ticketing.tables import RowLike
 from ticketing.terms import Channel, Contract
@@ -123,14 +124,9 @@ def messages(
     notice = NOTICE_OF.get(kind)
     wanted = [(n, channel) for n, channel in enumerate(contract.channels) if notice in channel.on]
     filer = None if (extra or {}).get("is_by_client") else _filer(tx, ticket, notice)
-    mirrors = [mirror for mirror in contract.mirrors if notice in mirror.on] if ticket["id"] else []
+    mirrors = going.wanting(tx, contract.mirrors, ticket["id"], notice, event_id)
     if notice is None or not (wanted or filer or mirrors):
         return []
-    if mirrors:
-        event = tables.ticket_events
-        actor = tx.execute(select(event.c.actor).where(event.c.id == event_id)).scalar()
-        # What came from a desk does not go back to it.
-        mirrors = [mirror for mirror in mirrors if actor != f"external:{mirror.desk}"]
     body = snapshot(tx, contract, ticket, held) | {
         "event": notice,
         "event_id": event_id,
@@ -307,20 +303,13 @@ def claim(
     A mirror's rows go out in the order in which they were written, ticket by ticket.
     """
     table = tables.outbox
-    earlier = table.alias("earlier")
-    waits_its_turn = exists().where(
-        earlier.c.ticket_id == table.c.ticket_id,
-        earlier.c.channel == table.c.channel,
-        earlier.c.state == "pending",
-        earlier.c.id < table.c.id,
-    )
     due = (
         select(table)
         .where(
             table.c.state == "pending",
             table.c.next_attempt_at_ms <= now_ms,
             or_(table.c.claimed_until_ms.is_(None), table.c.claimed_until_ms <= now_ms),
-            or_(~table.c.channel.like("mirror:%"), ~waits_its_turn),
+            going.is_its_turn(table),
         )
         .order_by(table.c.next_attempt_at_ms, table.c.id)
         .limit(limit)

@@ -27,7 +27,7 @@ from tests.conformance.mirrors.doomed import Doom, work
 from tests.conformance.mirrors.proxy import Call, Fate, Pass
 from tests.conformance.mirrors.rig import DESK, OurSide, Rig
 
-RUNS = int(os.environ.get("MIRROR_KILLS", "12"))
+RUNS = int(os.environ.get("MIRROR_KILLS", "6"))
 FIRST = int(os.environ.get("MIRROR_FIRST", "0"))
 """Number of the first run: a long row of runs may be done in parts."""
 SEED = int(os.environ.get("MIRROR_SEED", "1"))
