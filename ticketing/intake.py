@@ -145,15 +145,9 @@ def requalify(tx: Connection, book: Book, ticket_id: int, verdict: Verdict, now_
         return Outcome("recorded", ticket_id, refusal)
     if _same_judgement(row, verdict):
         return Outcome("joined", ticket_id, Reason("reason.intake.unchanged"))
-    reason = Reason(
-        "reason.intake.other_cause" if row["class"] == verdict.class_ else "reason.intake.requalified",
-        {
-            "class_before": row["class"],
-            "class_": verdict.class_,
-            "cause_before": row["root_cause"],
-            "cause": verdict.root_cause,
-        },
-    )
+    key = "reason.intake.other_cause" if row["class"] == verdict.class_ else "reason.intake.requalified"
+    was = {"class_before": row["class"], "cause_before": row["root_cause"]}
+    reason = Reason(key, {**was, "class_": verdict.class_, "cause": verdict.root_cause})
     effects.requalified(tx, book, row, verdict, reason, now_ms)
     return Outcome("joined", ticket_id, reason)
 
