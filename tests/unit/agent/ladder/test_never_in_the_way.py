@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,7 +32,14 @@ class HungStage(Stage):
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=(self.folder / "log").open("ab"))
         self.children.append(child)
         assert child.stdout is not None
-        return int(child.stdout.readline())
+        self._agent = int(child.stdout.readline())
+        return self._agent
+
+    def stop(self) -> None:
+        # The mount's program made the agent: it does not end with it.
+        with contextlib.suppress(ProcessLookupError, AttributeError):
+            os.kill(self._agent, signal.SIGKILL)
+        super().stop()
 
 
 @pytest.fixture
