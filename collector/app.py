@@ -101,14 +101,7 @@ class Collector:
             decides=lambda: self.decider.holds_lease,
             poke=lambda: self.decider.poke(),
         )
-        self.mail_intake = MailIntake(
-            self.store,
-            clock,
-            settings,
-            self.book,
-            decides=lambda: self.decider.holds_lease,
-            poke=lambda: self.decider.poke(),
-        )
+        self.mail_intake = self._make_mail_intake()
         self.chores = Chores(self._chores(), clock)
         self.page = metrics.Page(self.registry, clock)
         self.registry.register(self._live())
@@ -236,6 +229,16 @@ class Collector:
                 body_s=bounds.body_s,
             ),
             reload_fleet=self._look_at_fleet,
+        )
+
+    def _make_mail_intake(self) -> MailIntake:
+        return MailIntake(
+            self.store,
+            self.clock,
+            self.settings,
+            self.book,
+            decides=lambda: self.decider.holds_lease,
+            poke=lambda: self.decider.poke(),
         )
 
     def _make_decider(self) -> Decider:

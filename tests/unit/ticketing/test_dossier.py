@@ -151,10 +151,12 @@ def test_only_what_the_facts_show_is_ruled_out(tx):
     book = make_book(tx)
     told = provider_cases.propose(tx, book, row_of(tx, open_ticket(tx, book)), NOW_MS).dossier
     (lines,) = [part["lines"] for part in told.parts if part["title"] == "What we have ruled out"]
-    assert lines == [
-        "Our own processor load: 12 %.",
-        "More disk operations of our own: 80 1/s, usually 95 1/s.",
+    # The unit is said in words where the pages' words are loaded.
+    assert [line.partition(":")[0] for line in lines] == [
+        "Our own processor load",
+        "More disk operations of our own",
     ]
+    assert "12" in lines[0] and "80" in lines[1] and "95" in lines[1]
 
 
 def test_a_persons_yes_sends_it_to_each_receiver_once_and_starts_the_providers_clock(tx):

@@ -117,7 +117,9 @@ def test_a_mail_holds_its_plots_as_pictures_that_its_html_names():
         for part in read.walk()
         if part.get_content_type() == "image/png"
     }
-    assert list(parts) == ["<plot-0@vartovyi>"] and 'src="cid:plot-0@vartovyi"' in html and "steal" in text
+    assert (
+        list(parts) == ["<plot-0@vartovyi>"] and 'src="cid:plot-0@vartovyi"' in html and "from 0 to 6" in text
+    )
     assert Image.open(io.BytesIO(parts["<plot-0@vartovyi>"])).format == "PNG"
     assert read.get_content_type() == "multipart/alternative" and "svg" not in html
     again = mail.compose_letter(row, "desk@desk.example", mail.Extras(evidence=[evidence()]))
