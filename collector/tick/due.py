@@ -18,7 +18,7 @@ from collector.tick.around import WHY as AROUND
 from collector.tick.resolve import CHILDLESS, CLEAR
 from collector.tick.seen import SIGNALS
 from collector.tick.silence import LAST_TICK, RETURNED
-from ticketing.tables import clocks, contracts, outbox, tickets
+from ticketing.tables import clocks, contracts, outbox, provider_cases, tickets
 
 Mark = tuple[int, int, int]
 
@@ -43,6 +43,8 @@ class Due:
     cleared: bool
     """A ticket has nothing left that holds."""
     clocks: bool
+    reminders: bool
+    """A provider is to be reminded."""
     outbox: int
     """Messages that are to be sent now."""
     next_silence_ms: int | None
@@ -63,6 +65,7 @@ def look(tx: Connection, now_ms: int, seen_since_ms: int) -> Due:
         seen=bool(row.seen),
         cleared=bool(row.cleared),
         clocks=bool(row.clocks),
+        reminders=bool(row.reminders),
         outbox=row.outbox,
         next_silence_ms=row.next_silence_ms,
         next_service_ms=row.next_service_ms,
@@ -107,6 +110,7 @@ _QUESTION = select(
     _seen.label("seen"),
     or_(CLEAR.exists(), CHILDLESS.exists()).label("cleared"),
     _clocks.label("clocks"),
+    exists().where(provider_cases.c.remind_at_ms <= _NOW).label("reminders"),
     select(func.count()).where(outbox.c.next_attempt_at_ms <= _NOW).scalar_subquery().label("outbox"),
     select(func.min(hosts.c.silent_after_ms)).where(_silence).scalar_subquery().label("next_silence_ms"),
     select(func.min(services.c.next_due_at_ms))

@@ -56,7 +56,7 @@ def run_tick(tx: Connection, now_ms: int, ctx: TickContext) -> TickReport:
     if has_judged or due.clocks:
         run_clocks(tx, now_ms, ctx, book, report)
     watch_failover(tx, now_ms, ctx, book, report)
-    run_line4(tx, now_ms, ctx, book, report)
+    run_line4(tx, now_ms, ctx, book, due, report)
     audit(tx, now_ms, ctx, book, report)
     prove_clocks(tx, now_ms, ctx, book, report)
     ctx.is_first = False
