@@ -83,6 +83,14 @@ PACKAGES = (
         ("e2e/mail",),
         ("dovecot.service", "dovecot.socket"),
     ),
+    Package(
+        "openssh-server",
+        ("sshd",),
+        ("openssh-server",),
+        ("openssh-server",),
+        ("unit/collector/failover/steps",),
+        ("ssh.service", "ssh.socket"),
+    ),
     Package("stress-ng", ("stress-ng",), ("stress-ng",), ("stress-ng",), ("e2e/faults",)),
     Package("e2fsprogs", ("mkfs.ext4",), ("e2fsprogs",), ("e2fsprogs",), ("e2e/faults",)),
     Package(

@@ -16,6 +16,7 @@ import pytest
 from collector.failover.plan import Plan, Step
 from collector.failover.steps.step_type import Order
 from collector.ssh import Target
+from tests.tools.needs import require_package
 
 SHIPPED = Path(__file__).resolve().parents[5] / "systemd" / "failover"
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin")
@@ -87,8 +88,9 @@ class Sshd:
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    if SSHD is None or os.geteuid() != 0:
-        pytest.skip("needs openssh-server and root")
+    require_package("openssh-server")
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
     made = Sshd(tmp_path_factory.mktemp("sshd"))
     yield made
     made.stop()
