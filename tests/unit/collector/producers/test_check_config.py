@@ -36,7 +36,7 @@ def test_what_is_in_order_is_counted(config: Path, tmp_path: Path) -> None:
     (tmp_path / "providers" / "alfa.yaml").write_text(f"provider: alfa\nkind: file\npath: {tmp_path}/x\n")
     with config.open("a") as stream:
         stream.write("vantages: {hosts: [web-2]}\n")
-    assert check(config) == {"contracts": 1, "providers": 1, "calendars": 0}
+    assert check(config) == {"contracts": 1, "providers": 1, "calendars": 0, "desks": 0}
 
 
 def test_every_fault_of_every_file_is_told_at_once(config: Path, tmp_path: Path) -> None:
