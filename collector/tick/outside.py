@@ -234,7 +234,7 @@ def _take_answers(tx: Connection, now_ms: int, ctx: TickContext, report: TickRep
         return
     states = _states(tx, [row.target.get("service", "") for row in answered])
     known = dict(states)
-    heard = _heard(tx, sorted({row.host_id for row in answered}))
+    heard = _heard(tx, sorted({row.host_id for row in answered}), now_ms)
     around = told_around(tx, [i.partition("/")[0] for i, s in known.items() if s.fails], now_ms)
     found: list[OwnFinding] = []
     again: list[str] = []
@@ -335,17 +335,19 @@ def _states(tx: Connection, service_ids: list[str]) -> dict[str, RuleState]:
     return found
 
 
-def _heard(tx: Connection, host_ids: list[str]) -> dict[str, tuple[str, int | None]]:
+def _heard(tx: Connection, host_ids: list[str], now_ms: int) -> dict[str, tuple[str, int | None]]:
     found: dict[str, tuple[str, int | None]] = {}
+    names = ("id", "life", "goodbye", "last_report_at_ms", "interval_s")
     for part in chunks(host_ids):
-        for row in tx.execute(
-            select(hosts.c.id, hosts.c.life, hosts.c.goodbye, hosts.c.last_report_at_ms).where(
-                hosts.c.id.in_(part)
-            )
-        ):
-            # Only its agent was stopped: the host itself is to serve as ever.
-            is_agent_only = row.life == "stopped" and row.goodbye == "service_stop"
-            found[row.id] = ("agent_stopped" if is_agent_only else row.life, row.last_report_at_ms)
+        for row in tx.execute(select(*(hosts.c[name] for name in names)).where(hosts.c.id.in_(part))):
+            life, last = row.life, row.last_report_at_ms
+            if life == "stopped" and row.goodbye == "service_stop":
+                # Only its agent was stopped: the host itself is to serve as ever.
+                life = "agent_stopped"
+            elif life == "alive" and last is not None and now_ms > last + round(row.interval_s * 1000):
+                # Its next report is due: in a moment it has spoken again, or its silence says what this is.
+                life = "suspect"
+            found[row.id] = (life, last)
     return found
 
 

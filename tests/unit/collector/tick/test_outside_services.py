@@ -48,6 +48,18 @@ def test_a_port_that_swallows_packets_while_the_host_reports_is_a_filter(guarded
     assert causes(guarded) == ["os.firewall"]
 
 
+def test_a_host_whose_next_report_is_due_is_not_said_to_report_as_usual(guarded):
+    guarded.network.states[("service", "addr-a1")] = "timeout"
+    for _ in range(37):
+        guarded.run(1, beating=("a1",))
+    for _ in range(14):  # past its interval, within the grace of its silence
+        guarded.run(1)
+    assert causes(guarded) == []
+    for _ in range(12):
+        guarded.run(1, beating=("a1",))
+    assert causes(guarded) == ["os.firewall"]
+
+
 def test_unit_inside_check_and_outside_probe_of_one_service_are_one_ticket(guarded):
     guarded.find(
         "a1", "unit_failed", "unit", subject="nginx.service", facts={"svc.unit_failed": {"now": True}}
