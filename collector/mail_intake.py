@@ -256,6 +256,6 @@ def _make_key(file: Path) -> None:
     try:
         os.link(fresh, file)
     except FileExistsError:
-        pass
+        pass  # another process was first: its key is the key
     finally:
         fresh.unlink()

@@ -6,7 +6,7 @@ An interface that is down fences nothing, and its own word for an order counts f
 from __future__ import annotations
 
 from collector.failover.steps.on_host import is_alive
-from collector.failover.steps.provider_api import ApiOptions, call, read
+from collector.failover.steps.provider_api import ApiOptions, call, read, undone
 from collector.failover.steps.step_type import DONE, NOT_DONE, UNKNOWN, Answer, Order
 
 
@@ -45,11 +45,7 @@ class FenceProvider:
         return Answer(NOT_DONE if is_known else UNKNOWN, f"state {told.word}"[:100])
 
     def undo(self, order: Order) -> Answer | None:
-        options = order.options(ApiOptions)
-        if options.undo is None:
-            return None
-        told = call(options, options.undo)
-        return Answer(UNKNOWN, told.fault) if told.fault else Answer(DONE)
+        return undone(order)
 
 
 STEP = FenceProvider()

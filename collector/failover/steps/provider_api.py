@@ -13,15 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from collector.failover.steps.step_type import DONE, UNKNOWN, Answer, Order
 from collector.providers.adapter import AdapterFault
 from collector.providers.fetch import fetch
 from config.loader import setting
+from ticketing.json_path import MISSING, at_path
 from ticketing.terms import Faults
 
 ACCEPTS = frozenset({200, 201, 202, 204})
 BODY_MAX = 256 * 1024
 _VALUE = re.compile(r"[A-Za-z0-9._:-]{1,200}")
-_PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,23 +106,27 @@ def read(options: ApiOptions, values: Mapping[str, str] | None = None) -> Told:
     told = call(options, options.read, values)
     if told.fault:
         return told
-    if options.identity and str(at(told.answer, options.identity_path)) != options.identity:
+    if options.identity and str(_at(told.answer, options.identity_path)) != options.identity:
         return Told(fault="the interface speaks of another machine than the pinned one")
-    word = at(told.answer, options.path)
+    word = _at(told.answer, options.path)
     return Told(
         word=None if word is None else str(word),
         fault="" if word is not None else f"no {options.path} in the answer",
     )
 
 
-def at(answer: Any, path: str) -> Any:
-    """What stands at a path of names and [n]; None where nothing does."""
-    for name, index in _PART.findall(path):
-        if name:
-            answer = answer.get(name) if isinstance(answer, Mapping) else None
-        else:
-            answer = answer[int(index)] if isinstance(answer, list) and int(index) < len(answer) else None
-    return answer
+def _at(answer: Any, path: str) -> Any:
+    found = at_path(answer, path)
+    return None if found is MISSING else found
+
+
+def undone(order: Order) -> Answer | None:
+    """The interface's own way back, where the contract names one."""
+    options = order.options(ApiOptions)
+    if options.undo is None:
+        return None
+    told = call(options, options.undo)
+    return Answer(UNKNOWN, told.fault) if told.fault else Answer(DONE)
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

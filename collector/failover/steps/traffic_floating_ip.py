@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collector.failover.steps.provider_api import ApiOptions, call, read
+from collector.failover.steps.provider_api import ApiOptions, call, read, undone
 from collector.failover.steps.step_type import DONE, NOT_DONE, UNKNOWN, Answer, Order
 
 MOST_PEACE_S = 20.0
@@ -39,11 +39,7 @@ class TrafficFloatingIp:
         return Answer(NOT_DONE if is_known else UNKNOWN, f"routed to {told.word}"[:100])
 
     def undo(self, order: Order) -> Answer | None:
-        options = order.options(ApiOptions)
-        if options.undo is None:
-            return None
-        told = call(options, options.undo)
-        return Answer(UNKNOWN, told.fault) if told.fault else Answer(DONE)
+        return undone(order)
 
 
 STEP = TrafficFloatingIp()
