@@ -54,8 +54,6 @@ check: $(DEV_STAMP) ## before every commit: format, lint, layers, types, unit, c
 
 test: $(DEV_STAMP) ## every test; installs what they need where it is root on Debian or CentOS
 	@$(PY) -m tests.tools.setup
-	@tests/tools/test_agent --if-found 3.9 3.12 3.13
-	@tests/tools/check "$(BIN)" --static-only
 	@tests/tools/test_all "$(BIN)"
 
 test-agent: ## the agent's tests on Python 3.9, and on 3.12 and 3.13 where they are installed

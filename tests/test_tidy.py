@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("agent", "collector", "config", "ticketing")
@@ -150,73 +149,71 @@ def _imports(tree: ast.Module) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_name)
-def test_every_module_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(_tree(path)), f"{_name(path)} has no docstring"
+def _broken(law: Callable[[Path], Iterable[str]], paths: Iterable[Path]) -> list[str]:
+    """What breaks the law, of every file at once, so that one run tells all."""
+    return [f"{_name(path)}: {fault}" for path in paths for fault in law(path)]
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in MODULES if p.name == "__init__.py" and _name(p) not in FULL_INITS], ids=_name
-)
-def test_a_folders_init_is_a_docstring_and_nothing_else(path: Path) -> None:
-    body = _tree(path).body
-    assert len(body) == 1 and isinstance(body[0], ast.Expr), f"{_name(path)} holds more than its docstring"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_no_file_is_too_long_to_hold_in_mind(path: Path) -> None:
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MAX_FILE_LINES, f"{_name(path)} has {lines} lines"
-
-
-# A migration is a list of tables as it was on one day; nobody changes it afterwards.
-@pytest.mark.parametrize(
-    "path", [p for p in SOURCES if "/migrations/versions/" not in p.as_posix()], ids=_name
-)
-def test_no_function_is_longer_than_a_screen(path: Path) -> None:
-    long = [
-        f"{node.name} ({(node.end_lineno or 0) - node.lineno + 1})"
-        for node in ast.walk(_tree(path))
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and (node.end_lineno or 0) - node.lineno + 1 > MAX_FUNCTION_LINES
-    ]
-    assert not long, f"{_name(path)}: {', '.join(long)}"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_names_say_what_a_thing_is(path: Path) -> None:
-    faults = []
+def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.ClassDef):
-            words = re.findall(r"[A-Z]+(?=[A-Z][a-z]|\b)|[A-Z][a-z0-9]*", node.name) or [node.name]
-            # What a class is stands last in its name: ServiceTerms are terms, a TicketService is a vague thing.
-            if words[-1] in BANNED_CLASS_WORDS or words[0] in ("Base", "Abstract"):
-                faults.append(f"class {node.name}")
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            if node.name in BANNED_FUNCTION_NAMES:
-                faults.append(f"def {node.name}")
-            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-            forced = {
-                word
-                for place, words in FORCED_NAMES.items()
-                if _is_at(_name(path), (place,))
-                for word in words
-            }
-            faults += [f"{node.name}(data)" for argument in arguments if argument.arg in {"data"} - forced]
-    assert not faults, f"{_name(path)}: {', '.join(faults)}"
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_name)
-def test_nothing_is_left_to_be_done_later(path: Path) -> None:
-    marks = re.findall(r"\b(?:FIX" r"ME|TO" r"DO|XX" r"X)\b", path.read_text(encoding="utf-8"))
-    assert not marks, f"{_name(path)}: {marks}"
+def test_every_module_says_what_it_is_for() -> None:
+    assert not [_name(path) for path in SOURCES if not ast.get_docstring(_tree(path))]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_only_loop_boundaries_catch_everything(path: Path) -> None:
+def test_a_folders_init_is_a_docstring_and_nothing_else() -> None:
+    folders = [path for path in MODULES if path.name == "__init__.py" and _name(path) not in FULL_INITS]
+    bodies = {_name(path): _tree(path).body for path in folders}
+    assert not [name for name, body in bodies.items() if len(body) != 1 or not isinstance(body[0], ast.Expr)]
+
+
+def test_no_file_is_too_long_to_hold_in_mind() -> None:
+    lines = {_name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert not {name: count for name, count in lines.items() if count > MAX_FILE_LINES}
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    def law(path: Path) -> Iterator[str]:
+        for function in _functions(path):
+            lines = (function.end_lineno or 0) - function.lineno + 1
+            if lines > MAX_FUNCTION_LINES:
+                yield f"{function.name} has {lines} lines"
+
+    # A migration is a list of tables as it was on one day; nobody changes it afterwards.
+    assert not _broken(law, [path for path in SOURCES if "/migrations/versions/" not in path.as_posix()])
+
+
+def test_names_say_what_a_thing_is() -> None:
+    def law(path: Path) -> Iterator[str]:
+        forced = {
+            word for place, words in FORCED_NAMES.items() if _is_at(_name(path), (place,)) for word in words
+        }
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.ClassDef):
+                words = re.findall(r"[A-Z]+(?=[A-Z][a-z]|\b)|[A-Z][a-z0-9]*", node.name) or [node.name]
+                # What a class is stands last in its name: ServiceTerms are terms, a TicketService is a vague thing.
+                if words[-1] in BANNED_CLASS_WORDS or words[0] in ("Base", "Abstract"):
+                    yield f"class {node.name}"
+        for function in _functions(path):
+            if function.name in BANNED_FUNCTION_NAMES:
+                yield f"def {function.name}"
+            arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+            yield from (f"{function.name}(data)" for one in arguments if one.arg in {"data"} - forced)
+
+    assert not _broken(law, MODULES)
+
+
+def test_nothing_is_left_to_be_done_later() -> None:
+    marks = re.compile(r"\b(?:FIX" r"ME|TO" r"DO|XX" r"X)\b")
+    assert not _broken(lambda path: marks.findall(path.read_text(encoding="utf-8")), SOURCES)
+
+
+def test_only_loop_boundaries_catch_everything() -> None:
     """The listed ones name their file and function, and say what keeps them honest."""
-    found = [place for place in _broad_excepts(path) if place not in LOOP_BOUNDARIES]
-    assert not found, f"catches everything, and is not a listed loop boundary: {', '.join(found)}"
+    assert not [place for path in MODULES for place in _broad_excepts(path) if place not in LOOP_BOUNDARIES]
 
 
 def test_the_list_of_loop_boundaries_has_no_dead_entry() -> None:
@@ -243,32 +240,35 @@ def _broad_excepts(path: Path) -> list[str]:
     return places
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_one_library_has_one_door(path: Path) -> None:
-    faults = [
-        library
-        for library in sorted(_imports(_tree(path)))
-        if library in DOORS and not _is_at(_name(path), DOORS[library])
-    ]
-    assert not faults, f"{_name(path)} imports {', '.join(faults)}; its door is elsewhere (DOORS)"
+def test_one_library_has_one_door() -> None:
+    def law(path: Path) -> list[str]:
+        seen = sorted(_imports(_tree(path)) & DOORS.keys())
+        return [f"imports {library}" for library in seen if not _is_at(_name(path), DOORS[library])]
+
+    assert not _broken(law, MODULES), "a library's door is elsewhere (DOORS)"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "collector").rglob("*.py")), ids=_name)
-def test_the_collector_sees_only_the_agents_wire_signals_and_checks(path: Path) -> None:
-    is_replay = _is_at(_name(path), ("collector/replay/",))
-    allowed = SEEN_OF_THE_AGENT + (REPLAY_SEES_MORE if is_replay else ())
-    seen = [
-        node.module
-        for node in ast.walk(_tree(path))
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "agent"
-    ]
-    faults = [module for module in seen if not module.startswith(allowed) and module != "agent"]
-    assert not faults, f"{_name(path)} imports {', '.join(faults)}"
+def test_the_collector_sees_only_the_agents_wire_signals_and_checks() -> None:
+    def law(path: Path) -> Iterator[str]:
+        is_replay = _is_at(_name(path), ("collector/replay/",))
+        allowed = SEEN_OF_THE_AGENT + (REPLAY_SEES_MORE if is_replay else ())
+        for node in ast.walk(_tree(path)):
+            module = (isinstance(node, ast.ImportFrom) and node.module) or ""
+            if module.startswith("agent.") and not module.startswith(allowed):
+                yield f"imports {module}"
+
+    assert not _broken(law, sorted((ROOT / "collector").rglob("*.py")))
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if _is_at(_name(p), PURE)], ids=_name)
-def test_pure_modules_touch_nothing(path: Path) -> None:
-    assert not _imports(_tree(path)) & IMPURE_LIBRARIES, f"{_name(path)} is a pure module"
+def test_pure_modules_touch_nothing() -> None:
+    pure = [path for path in MODULES if _is_at(_name(path), PURE)]
+    assert not _broken(lambda path: sorted(_imports(_tree(path)) & IMPURE_LIBRARIES), pure)
+
+
+def test_every_place_that_a_law_names_is_there() -> None:
+    """A law about a file that moved away would hold for ever."""
+    places = [*PURE, *FULL_INITS, *FORCED_NAMES, *(place for door in DOORS.values() for place in door)]
+    assert not [place for place in places if not (ROOT / place).exists()]
 
 
 def test_every_shipped_file_is_free_of_machine_paths() -> None:
