@@ -75,8 +75,7 @@ def approve(tx: Connection, book: Book, run_id: str, plan_hash: str, asker: Aske
     pair = pair_of_run(book, row.contract_id, run)
     if pair is None:
         return "no_pair"
-    facts = gather.gather(tx, book, book.contract(row.contract_id), pair, now_ms, gather.Sight())
-    exposure_s = facts.exposure_s()
+    exposure_s = _exposure_s(tx, book, row.contract_id, pair, run, now_ms)
     if not is_allowed(pair, asker, loses_writes=exposure_s is None or exposure_s > float(pair.rpo)):
         return "not_yours"
     given = Approval(run.plan.hash, run.epoch, asker.name, now_ms, now_ms + GOOD_FOR_MS)
@@ -92,8 +91,13 @@ def order(tx: Connection, book: Book, run_id: str, word: str, asker: Asker, now_
     if row is None or run is None:
         return "no_run"
     pair = pair_of_run(book, row.contract_id, run)
-    if pair is not None and not is_allowed(pair, asker, loses_writes=False):
-        return "not_yours"
+    if pair is not None:
+        loses_writes = False
+        if word == "promote":  # it goes past the engine's own last look, so it is an approval of what is lost
+            exposure_s = _exposure_s(tx, book, row.contract_id, pair, run, now_ms)
+            loses_writes = exposure_s is None or exposure_s > float(pair.rpo)
+        if not is_allowed(pair, asker, loses_writes=loses_writes):
+            return "not_yours"
     table = TABLE[run.state]
     if word == "abort" and (State.ABORTED not in table.leads_to or table.is_past_no_return):
         return "past_no_return" if table.is_past_no_return else "not_now"
@@ -143,6 +147,14 @@ def spend_link(tx: Connection, secret: str, now_ms: int) -> bool:
         .values(used_at_ms=now_ms)
     )
     return tx.execute(spent).rowcount == 1
+
+
+def _exposure_s(
+    tx: Connection, book: Book, contract_id: str, pair: PairTerms, run: Run, now_ms: int
+) -> float | None:
+    """Seconds of writes that are lost if the backup takes over now; None = unknown."""
+    facts = gather.gather(tx, book, book.contract(contract_id), pair, now_ms, gather.Sight())
+    return dataclasses.replace(facts, writes_stopped_at_ms=run.fenced_at_ms).exposure_s()
 
 
 def _run(conn: Connection, run_id: str) -> tuple[Any, Run | None]:

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from collector.failover import approvals, runs
 from collector.failover.approvals import Asker
+from collector.observed import keep_newest
 from collector.web.app import make_app
 from collector.web.context import AppContext, WebOptions
 from config.clock import FixedClock
@@ -97,6 +98,34 @@ def test_an_order_that_does_not_fit_the_state_is_refused(house) -> None:
     assert say("acknowledge") == "not_now"
     assert say("abort") == ""
     assert run_of(house).ordered == "abort"
+
+
+@pytest.mark.parametrize(("lag_s", "who_may"), [(2.0, {"kate"}), (600.0, {"petro"})])
+def test_promoting_by_hand_what_loses_writes_is_for_those_who_answer_for_them(
+    tmp_path, lag_s, who_may
+) -> None:
+    people_named = {"approval": {"people": ["kate"]}, "data_loss_authority": ["petro"]}
+    house = House(f"sqlite:///{tmp_path}/store.db", mode="approve", **people_named)
+    house.well()
+    house.falls()
+    house.now_ms += 61_000
+    house.asked()
+    house.tick()
+    (row,) = house.runs()
+    reason = {"key": "failover.guard.mode", "params": {}}
+    fenced_ms = house.now_ms + 5_000
+    house.store.write(lambda tx: keep_newest(tx, "b9", "repl.lag_s", lag_s, fenced_ms, "agent", fenced_ms))
+    for state in ("fenced", "stuck"):
+        body = {"state": state, "reason": reason, "level": "F1"}
+        house.store.write(lambda tx, body=body: runs.append(tx, row.id, "enter", body, fenced_ms))
+    for name in ("kate", "petro"):
+        why = house.store.write(
+            lambda tx, name=name: approvals.order(
+                tx, house.book_in(tx), row.id, "promote", Asker(name, "client"), fenced_ms + 1000
+            )
+        )
+        assert why == ("" if name in who_may else "not_yours")
+    house.store.close()
 
 
 @pytest.fixture
