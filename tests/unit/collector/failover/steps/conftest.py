@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,74 +13,8 @@ import pytest
 from collector.failover.plan import Plan, Step
 from collector.failover.steps.step_type import Order
 from collector.ssh import Target
+from tests.lab.sshd import Sshd
 from tests.tools.needs import require_package
-
-SHIPPED = Path(__file__).resolve().parents[5] / "systemd" / "failover"
-SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
-
-
-class Sshd:
-    """One sshd with its own host key, one log-in key, and the wrapper as its forced command."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.etc, self.state = folder / "etc", folder / "state"
-        for path in (self.etc / "steps", self.etc / "asks", self.etc / "pairs", self.state):
-            path.mkdir(parents=True)
-        for name in ("host", "user"):
-            subprocess.run(
-                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True
-            )
-        wrapper = SHIPPED / "vartovyi-step"
-        forced = f'command="VARTOVYI_FAILOVER_ETC={self.etc} VARTOVYI_FAILOVER_STATE={self.state} {wrapper}",restrict '
-        keys = folder / "authorized_keys"
-        keys.write_text(forced + (folder / "user.pub").read_text())
-        self.port = free_port()
-        config = folder / "sshd_config"
-        config.write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder / 'host'}\nAuthorizedKeysFile {keys}\n"
-            f"PidFile {folder / 'pid'}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
-        )
-        Path("/run/sshd").mkdir(exist_ok=True)
-        self.log = (folder / "log").open("wb")
-        self.process = subprocess.Popen([str(SSHD), "-D", "-e", "-f", str(config)], stderr=self.log)
-        self._wait()
-
-    def _wait(self) -> None:
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                threading.Event().wait(0.05)
-        raise AssertionError((self.folder / "log").read_text())
-
-    def target(self, **changes: Any) -> Target:
-        kind, blob = (self.folder / "host.pub").read_text().split()[:2]
-        whole = {
-            "address": "127.0.0.1",
-            "user": "root",
-            "key_file": self.folder / "user",
-            "host_key": f"{kind} {blob}",
-            "port": self.port,
-        }
-        return Target(**{**whole, **changes})
-
-    def allow(self, kind: str, name: str, text: str) -> None:
-        """An executable of ETC/steps or ETC/asks."""
-        path = self.etc / kind / name
-        path.write_text("#!/bin/sh\n" + text)
-        path.chmod(0o755)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-        self.log.close()
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +23,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     if os.geteuid() != 0:
         pytest.skip("needs root")
     made = Sshd(tmp_path_factory.mktemp("sshd"))
+    made.start()
     yield made
     made.stop()
 
