@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
+from agent.checks.deadline import Deadline
 from collector.failover.plan import Plan, Step
 from collector.ssh import Target
 from config import loader
@@ -57,6 +58,10 @@ class Order:
     """Wait so many seconds."""
     waited_s: float = 0.0
     """Since this process first saw this attempt's intent, by its own monotonic clock: a wall clock may jump."""
+
+    def clock(self) -> Deadline:
+        """The order's time, from now on: whatever an act does first is taken from what its effect may still use (I2)."""
+        return Deadline(self.deadline_s)
 
     @property
     def key(self) -> str:
