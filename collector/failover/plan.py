@@ -96,8 +96,10 @@ def make(pair: PairTerms, subject: Subject, kind: str = "failover") -> Plan:
     # The new epoch must lie on the backup before anything else: a host that knows it refuses every older order.
     taker = pair.primary if kind == "failback" else pair.backup
     steps = [Step("arm-0", "arm", EPOCH_STEP, {"host": taker}, ARM_DEADLINE_S, ARM_RETRIES)]
-    if kind in ("switchover", "failback"):
+    if kind == "switchover":
         steps += _steps("demote", pair.demote)
+    if kind == "failback":
+        steps += [_back(step) for step in _steps("demote", pair.demote)]
     for group, level in enumerate(pair.fence if kind in ("failover", "rehearsal") else []):
         steps += _steps("fence", level, group)
     for phase, terms in (("promote", pair.promote), ("traffic", pair.traffic), ("verify", pair.verify)):

@@ -16,8 +16,11 @@ from config.loader import setting
 ASK_S = 5.0
 BODY_MAX = 1024 * 1024
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]*"
-MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20
-"""Bits of srv_admin_state that keep a server out of use."""
+OUT_OF_USE = 0x01 | 0x02 | 0x08 | 0x10 | 0x20 | 0x40
+"""Bits of srv_admin_state that keep new clients away: maintenance (by order, inherited, no address) and draining.
+
+Not 0x04: it says that the file has ``disabled`` for the server, as it should for a backup, and stays when it is made ready.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +93,7 @@ def _states(place: str, backend: str) -> dict[str, bool] | None:
         words = line.split()
         # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state ...
         if len(words) > 6 and words[1] == backend and words[6].isdecimal():
-            found[words[3]] = not int(words[6]) & MAINTENANCE
+            found[words[3]] = not int(words[6]) & OUT_OF_USE
     return found
 
 

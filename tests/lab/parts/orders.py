@@ -10,19 +10,21 @@ from typing import Any
 from collector.failover.plan import Plan, Step
 from collector.failover.steps.registry import STEPS
 from collector.failover.steps.step_type import Answer, Order
-from tests.lab.house import ADDRESS, House
+from tests.lab.house import ADDRESS, ROUTER, House
 
-PAIR = "prim>back"
-WORD = "prim+back"
-"""The pair as the hosts' files name it."""
+PRIMARY, BACKUP = "a1", "b9"
+"""The hosts as the contract names them (tests.unit.collector.failover.houses): they stand at prim and at back."""
+PLACE = {PRIMARY: "prim", BACKUP: "back"}
+PAIR, WORD = "a1>b9", "a1+b9"
+"""The pair, and its name in the hosts' files."""
 
 
 def order(house: House, kind: str, options: dict[str, Any], **changes: Any) -> Order:
-    """An order of that step type for the pair prim>back; ``plan_kind``, ``epoch``, ``deadline_s`` ... as said."""
+    """An order of that step type for the pair a1>b9; ``plan_kind``, ``epoch``, ``deadline_s`` ... as said."""
     phase = "demote" if kind.startswith("demote") else kind.partition(".")[0].replace("gate", "arm")
     step = Step(f"{phase}-0", phase, kind, options, float(changes.get("deadline_s", 60.0)), 1)
     fence_min, plan_kind = "F4", changes.pop("plan_kind", "failover")
-    plan = Plan(PAIR, "prim", "back", 7, "hw.power", "acme", 1, plan_kind, fence_min, (step,))
+    plan = Plan(PAIR, PRIMARY, BACKUP, 7, "hw.power", "acme", 1, plan_kind, fence_min, (step,))
     whole: dict[str, Any] = {
         "step": step,
         "plan": plan,
@@ -31,8 +33,8 @@ def order(house: House, kind: str, options: dict[str, Any], **changes: Any) -> O
         "term": 1,
         "attempt": 1,
         "deadline_s": 60.0,
-        "addresses": {place: ADDRESS[place] for place in ("prim", "back")},
-        "ssh": lambda host: house.sshd(host).target(),
+        "addresses": {host: ADDRESS[place] for host, place in PLACE.items()},
+        "ssh": lambda host: house.sshd(PLACE[host]).target(),
         "pause": lambda seconds: threading.Event().wait(seconds) and None,
     }
     return Order(**{**whole, **changes})
@@ -65,3 +67,7 @@ def off_words(house: House, place: str) -> list[str]:
 def power_on(house: House, place: str) -> None:
     """The cable is alive again; what starts there is the test's."""
     house.ip(place, "link", "set", "to-prov", "up")
+    house.ip(place, "route", "replace", "default", "via", ROUTER[place])
+    if place in house.sshds:
+        sshd = house.sshds[place]
+        sshd.start(lambda: house.inside(place, sshd.answers))

@@ -27,12 +27,12 @@ class Host:
         }
         self.sees(None)
 
-    def sees(self, peer: Host | None) -> None:
+    def sees(self, peer: Host | None, standby: str = "") -> None:
         ask = ""
         if peer is not None:
             env = " ".join(f"{key}={value}" for key, value in peer.env.items())
             ask = f"env {env} {STEP} epoch {PAIR}"
-        text = f"host={self.name}\nservice=db.service\npeer={ask}\nttl=2\n"
+        text = f"host={self.name}\nservice=db.service\npeer={ask}\nstandby={standby}\nttl=2\n"
         (self.folder / "etc" / "pairs" / PAIR).write_text(text)
 
     def step(self, *words: str) -> int:
@@ -68,6 +68,17 @@ def test_the_primary_starts_where_its_peer_agrees_and_the_backup_never(pair) -> 
 def test_neither_starts_by_itself_while_it_cannot_see_the_other(pair) -> None:
     a1, b9 = pair
     assert not a1.may_start()
+    assert not b9.may_start()
+
+
+def test_a_replicated_database_starts_on_either_host_as_long_as_it_is_a_standby(pair, tmp_path) -> None:
+    _, b9 = pair
+    mark = tmp_path / "standby.signal"
+    b9.sees(None, standby=f"test -e {mark}")
+    assert not b9.may_start()
+    mark.touch()
+    assert b9.may_start()
+    mark.unlink()  # promoted by nobody we know of
     assert not b9.may_start()
 
 
@@ -138,5 +149,7 @@ def test_the_watch_stops_the_service_when_nobody_is_in_reach_or_the_epoch_is_ano
     b9.step("arm", PAIR, "4", "b9")
     assert stops_within(30)
     (a1.folder / "state" / PAIR / "epoch").write_text("3 a1\n")
+    a1.sees(None, standby="true")
+    assert "stop" not in watched(4)
     a1.sees(None)
     assert stops_within(30)
