@@ -14,7 +14,19 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from ticketing import audit, effects, knowledge, ledger, lines, outbox, people, provider_cases, transitions
+from ticketing import (
+    audit,
+    calls,
+    effects,
+    knowledge,
+    ledger,
+    lines,
+    outbox,
+    people,
+    provider_cases,
+    transitions,
+)
+from ticketing.calls import Moment
 from ticketing.causes import CAUSES, cause
 from ticketing.clocks import Change
 from ticketing.contracts import Book
@@ -171,7 +183,7 @@ def _record(
     if is_public:
         told = {"reasons": [sentence], "text": m.text, "extra": {"is_by_client": m.actor.is_client}}
         outbox.announce(m.tx, contract, after, m.act, event_id, m.now_ms, **told)
-    lines.tell_called(m.tx, contract, after, called, m.act, event_id, m.now_ms, [sentence], m.text)
+    calls.call(m.tx, contract, after, called, Moment(m.act, event_id, m.now_ms, [sentence], m.text))
 
 
 def _take(m: _Moment) -> Refusal | None:
@@ -267,7 +279,9 @@ def _assign(m: _Moment) -> Refusal | None:
     # Giving a ticket to somebody is not yet a reaction of theirs, so the reaction clock runs on.
     body = {"assignee": who.id}
     reacts = who.id == m.actor.person_id and m.row["reacted_at_ms"] is None
-    _record(m, reacts=reacts, body=body, assignee=who.id)
+    is_own = who.id == m.actor.person_id
+    called = None if is_own else Call(who.id, Reason("reason.duty.yours", {"who": who.id}))
+    _record(m, reacts=reacts, body=body, called=called, assignee=who.id)
     return None
 
 
@@ -322,7 +336,7 @@ def _requalify(m: _Moment) -> Refusal | None:
     event_id = ledger.write_event(m.tx, m.row["id"], m.now_ms, m.actor.person_id, m.act, body, is_public=True)
     ledger.plan_next_step(m.tx, m.book, after, held, m.now_ms)
     outbox.announce(m.tx, contract, after, m.act, event_id, m.now_ms, reasons=[reason], text=m.text)
-    lines.tell_called(m.tx, contract, after, called, m.act, event_id, m.now_ms, [reason], m.text)
+    calls.call(m.tx, contract, after, called, Moment(m.act, event_id, m.now_ms, [reason], m.text))
     return None
 
 

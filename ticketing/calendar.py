@@ -94,6 +94,20 @@ class Calendar:
         """Whether clocks run at this instant."""
         return self.is_always or self.spent(at_ms, at_ms + 1) == 1
 
+    def opens_at(self, at_ms: int) -> int:
+        """The first instant from this one on at which clocks run; NeverDue where none comes."""
+        return at_ms if self.is_working(at_ms) else self.due(at_ms, 1) - 1
+
+    def shuts_at(self, at_ms: int, within_days: int = 8) -> int:
+        """The first instant from this one on at which clocks do not run; at the end of those days where they always do."""
+        end_ms = at_ms
+        first = at_ms // DAY_MS
+        for start, end in self._spans(first, first + within_days):
+            if start > end_ms:
+                break
+            end_ms = max(end_ms, end)
+        return end_ms
+
     def _spans(self, first_day: int, last_day: int) -> Iterator[Span]:
         for day in range(first_day, last_day + 1):
             yield from self._day(day)

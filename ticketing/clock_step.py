@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, RowMapping, select, update
 
-from ticketing import clocks, ledger, lines, outbox, tables
+from ticketing import calls, clocks, ledger, lines, outbox, tables
+from ticketing.calls import Moment
 from ticketing.clocks import Stopwatch
 from ticketing.contracts import Book
 from ticketing.ledger import MACHINE
@@ -49,7 +50,7 @@ def run(tx: Connection, book: Book, now_ms: int, limit: int = 200) -> list[Clock
 
 
 def next_due_ms(conn: Connection) -> int | None:
-    """When the clock step has something to do next."""
+    """When clocks, next steps or calls have something to do next."""
     warned = conn.execute(
         select(tables.clocks.c.next_event_at_ms)
         .where(tables.clocks.c.next_event_at_ms.is_not(None))
@@ -63,7 +64,14 @@ def next_due_ms(conn: Connection) -> int | None:
         .order_by(tickets.c.next_step_at_ms)
         .limit(1)
     ).scalar()
-    return min((at for at in (warned, step) if at is not None), default=None)
+    called = tables.calls
+    called_ms = conn.execute(
+        select(called.c.due_at_ms)
+        .where(called.c.due_at_ms.is_not(None))
+        .order_by(called.c.due_at_ms)
+        .limit(1)
+    ).scalar()
+    return min((at for at in (warned, step, called_ms) if at is not None), default=None)
 
 
 def _due_tickets(tx: Connection, now_ms: int, limit: int) -> Sequence[int]:
@@ -148,7 +156,7 @@ def _step(tx: Connection, book: Book, row: RowMapping, now_ms: int, is_rejudged:
         current, event = _escalate(tx, book, current, *step, now_ms)
         events.append(event)
     elif not events and not is_rejudged:
-        events.append(_remind(tx, current, row["next_step_at_ms"], now_ms))
+        events.append(_remind(tx, contract, current, row["next_step_at_ms"], now_ms))
     ledger.plan_next_step(tx, book, current, ledger.watches(tx, row["id"]), now_ms)
     return events
 
@@ -214,15 +222,17 @@ def _escalate(
     }
     event_id = ledger.write_event(tx, row["id"], due_at_ms, MACHINE, "escalate", body)
     outbox.announce(tx, contract, after, "escalate", event_id, now_ms, reasons=[reason])
-    lines.tell_called(tx, contract, after, called, "escalate", event_id, now_ms, [reason])
+    calls.call(tx, contract, after, called, Moment("escalate", event_id, now_ms, [reason]))
     return after, ClockEvent(row["id"], "escalate", due_at_ms, is_late)
 
 
-def _remind(tx: Connection, row: RowLike, due_at_ms: int, now_ms: int) -> ClockEvent:
+def _remind(tx: Connection, contract: Contract, row: RowLike, due_at_ms: int, now_ms: int) -> ClockEvent:
     reason = Reason("reason.clock.remind", {"state": row["state"], "line": row["line"]})
     is_late = clocks.is_late(due_at_ms, now_ms)
     body = {"reason": reason.to_dict(), "late": is_late}
-    ledger.write_event(tx, row["id"], due_at_ms, MACHINE, "remind", body)
+    event_id = ledger.write_event(tx, row["id"], due_at_ms, MACHINE, "remind", body)
+    outbox.announce(tx, contract, row, "remind", event_id, now_ms, reasons=[reason])
+    calls.remind(tx, contract, row, reason, event_id, now_ms)
     return ClockEvent(row["id"], "remind", due_at_ms, is_late)
 
 

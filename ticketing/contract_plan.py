@@ -54,6 +54,8 @@ def person_values(person: Person) -> dict[str, Any]:
         "language": person.language,
         "contract_id": person.contract,
         "is_disabled": person.disabled,
+        "ways": document(person.ways),
+        "quiet": document(person.quiet) if person.quiet.hours else {},
     }
 
 

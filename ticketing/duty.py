@@ -1,7 +1,8 @@
 """Who works at the desk and who is on call: people, rotas and absences as typed settings of ``people.yaml``.
 
 A rota is a line's: its people take turns of whole days, handed over at one local time, so that a change of summer time
-moves nothing. Who is on call at an instant is asked of ``ticketing.rota``. Nothing here touches the store.
+moves nothing. Who is on call at an instant is asked of ``ticketing.rota``; how somebody is reached and when they are left
+in peace, of ``ticketing.reach``. Nothing here touches the store.
 """
 
 from __future__ import annotations
@@ -14,10 +15,56 @@ from typing import Optional
 from zoneinfo import ZoneInfo
 
 from config.loader import setting
-from ticketing.calendar import Calendar
+from ticketing.calendar import DAYS, Calendar
 from ticketing.promises import CalendarTerms, Faults
 
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+
+
+WAY_TYPES = ("mail", "webhook", "chat")
+CALL, REMINDER = "call", "reminder"
+"""What reaches somebody: a call wants an answer, a reminder or a colleague's word can wait for the morning."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """One way in which a person is reached."""
+
+    type: str = setting(help="kind of way", choices=WAY_TYPES, example="chat")
+    to: str = setting("", help="mail: address; empty = the person's `email`")
+    url: str = setting("", help="webhook: address")
+    secret_file: str = setting("", help="webhook: file with the signing secret (whsec_...)")
+    format: str = setting(
+        "binary",
+        help="webhook: CloudEvents in headers (binary) or around the body (structured)",
+        choices=("binary", "structured"),
+    )
+    url_file: str = setting("", help="chat: file with one Apprise address, such as tgram://TOKEN/CHAT")
+    on: list[str] = setting([CALL, REMINDER], help="for what", choices=(CALL, REMINDER), max=2)
+
+    def faults(self) -> Faults:
+        if self.type == "mail":
+            wrong = bool(self.to) and not is_mail(self.to)
+            return [("to", f"{self.to!r} is not a mail address")] if wrong else []
+        return place_faults(self.type, self.url, self.secret_file, self.url_file)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quiet:
+    """When nothing may ring that can wait."""
+
+    hours: list[str] = setting(
+        [], help='every day, local time ("22:00-07:00"); calls of who is on call ring all the same', max=8
+    )
+    zone: str = setting("Europe/Kyiv", help="IANA time zone", example="Europe/Kyiv")
+
+    def faults(self) -> Faults:
+        return CalendarTerms(zone=self.zone, hours=dict.fromkeys(DAYS, self.hours)).faults()[:1]
+
+    @functools.cached_property
+    def calendar(self) -> Calendar:
+        """Its hours as a calendar's working time."""
+        return CalendarTerms(zone=self.zone, hours=dict.fromkeys(DAYS, self.hours)).calendar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +82,13 @@ class Person:
         None, help="a client's user sees this contract only", pattern=ID_PATTERN
     )
     disabled: bool = setting(False, help="may not log in any more")
+    ways: list[Way] = setting([], help="how they are called and reminded; none = a mail to `email`", max=8)
+    quiet: Quiet = setting(Quiet, help="when reminders wait")
 
     def faults(self) -> Faults:
         found: Faults = []
+        if not self.email and any(way.type == "mail" and not way.to for way in self.ways):
+            found.append(("ways", "a mail way needs `to`, or the person an `email`"))
         if self.role == "client" and not self.contract:
             found.append(("contract", "is missing: a client's user belongs to a contract"))
         if self.role != "client" and self.contract:
@@ -123,6 +174,17 @@ class Roster:
 
     rota: list[Rota] = setting([], help="who is on call, by line", max=200)
     absences: list[Absence] = setting([], help="who is away", max=5000)
+
+
+def place_faults(kind: str, url: str, secret_file: str, url_file: str) -> Faults:
+    """What is wrong with a chat or webhook that somebody is told by."""
+    if kind == "chat":
+        said = "is missing: an Apprise address holds a secret, so it lies in a file"
+        return [] if url_file else [("url_file", said)]
+    if not url.startswith(("https://", "http://")):
+        return [("url", "is missing: a webhook needs an http(s) address")]
+    said = "is missing: webhooks are signed; put whsec_ and 32 random bytes (base64) there"
+    return [] if secret_file else [("secret_file", said)]
 
 
 def is_mail(text: str) -> bool:

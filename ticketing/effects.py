@@ -13,12 +13,14 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
-from ticketing import audit, clocks, knowledge, ledger, lines, outbox, tables
+from ticketing import audit, calls, clocks, knowledge, ledger, lines, outbox, tables
+from ticketing.calls import Moment
 from ticketing.causes import cause, first_line
 from ticketing.clocks import Change, Stopwatch
 from ticketing.contracts import Book
 from ticketing.ledger import MACHINE
 from ticketing.model import ClockKind, Reason, TicketState, Verdict
+from ticketing.rota import Call
 from ticketing.tables import RowLike
 from ticketing.terms import Contract
 from ticketing.transitions import clock_changes, step
@@ -80,23 +82,26 @@ def insert_tickets(
         for clock in ledger.first_clocks(contract, book.version(contract.id), row["id"], held)
     ]
     tx.execute(_CLOCKS, started)
+    called = [calls.called_for_new(tx, contract, row) for row, contract in zip(rows, contracts, strict=True)]
     events = [
-        ledger.event_values(row["id"], now_ms, actor, kind, _first_words(new, row), is_public=True)
-        for new, row in zip(news, rows, strict=True)
+        ledger.event_values(row["id"], now_ms, actor, kind, _first_words(new, row, who), is_public=True)
+        for new, row, who in zip(news, rows, called, strict=True)
     ]
     messages: list[dict[str, Any]] = []
-    for new, row, contract, held, event_id in zip(
-        news, rows, contracts, helds, ledger.write_events(tx, events), strict=True
+    for new, row, contract, held, who, event_id in zip(
+        news, rows, contracts, helds, called, ledger.write_events(tx, events), strict=True
     ):
         messages += outbox.messages(
             tx, contract, row, kind, event_id, now_ms, reasons=new.reasons, text=new.text, held=held
         )
+        calls.call(tx, contract, row, who, Moment(kind, event_id, now_ms, (), new.text))
     outbox.write(tx, messages)
     return ids
 
 
-def _first_words(new: NewTicket, row: RowLike) -> dict[str, Any]:
+def _first_words(new: NewTicket, row: RowLike, called: Call | None) -> dict[str, Any]:
     return {
+        **lines.as_body(called),
         "reasons": [r.to_dict() for r in new.reasons],
         "clocks": ledger.as_dicts(new.changes),
         "previous": row["previous_id"],
@@ -151,7 +156,7 @@ def requalified(
     event_id = ledger.write_event(tx, row["id"], now_ms, actor, "requalify", body, is_public=True)
     ledger.plan_next_step(tx, book, after, held, now_ms)
     outbox.announce(tx, contract, after, "requalify", event_id, now_ms, reasons=[reason], text=text)
-    lines.tell_called(tx, contract, after, called, "requalify", event_id, now_ms, [reason])
+    calls.call(tx, contract, after, called, Moment("requalify", event_id, now_ms, [reason]))
     return after
 
 
@@ -340,7 +345,9 @@ def reopened(
     ledger.set_hosts(tx, row, after)
     knowledge.refuted(tx, row["id"], now_ms)
     held = ledger.turn_clocks(tx, book, row, changes)
+    called = calls.called_back(tx, contract, after, actor)
     body = {
+        **lines.as_body(called),
         "reason": reason.to_dict(),
         "reasons": [] if verdict is None else [r.to_dict() for r in verdict.reasons],
         "clocks": ledger.as_dicts(changes),
@@ -349,6 +356,7 @@ def reopened(
     event_id = ledger.write_event(tx, row["id"], now_ms, actor, "reopen", body, is_public=True)
     ledger.plan_next_step(tx, book, after, held, now_ms)
     outbox.announce(tx, contract, after, "reopen", event_id, now_ms, reasons=[reason], text=text)
+    calls.call(tx, contract, after, called, Moment("reopen", event_id, now_ms, [reason], text))
     return after
 
 

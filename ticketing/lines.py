@@ -1,7 +1,7 @@
 """Lines 1 to 4: which takes a ticket first, and who is called when it comes to a line, or is asked for help there.
 
-A contract's own rota stands instead of the house's for the lines that it names. Whoever is called is told by mail in
-their own language, whatever the contract's channels say: an escalation that only the client's channel hears is lost.
+A contract's own rota stands instead of the house's for the lines that it names. How whoever is called hears of it, whatever
+the contract's channels say, is asked of ``ticketing.calls``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ticketing import contracts, outbox, people, rota
-from ticketing.duty import Rota
+from ticketing import contracts, people, rota
+from ticketing.duty import Absence, Rota
 from ticketing.model import Reason
 from ticketing.rota import Call, Colleague
 from ticketing.tables import RowLike
@@ -26,9 +26,8 @@ def least_line(contract: Contract, class_: int) -> int:
 
 def call(tx: Connection, contract: Contract, line: int, profile: str, at_ms: int) -> Call:
     """Who is called on this line for a cause that needs the profile."""
-    roster = contracts.roster(tx)
-    staff = {p.id: Colleague(p.id, p.role, p.line, p.profiles) for p in people.staff(tx)}
-    return rota.on_call(rotas_for(contract, roster.rota), roster.absences, staff, line, profile, at_ms)
+    rotas, absences, staff = house(tx, contract)
+    return rota.on_call(rotas, absences, staff, line, profile, at_ms)
 
 
 def rotas_for(contract: Contract, house: Sequence[Rota]) -> list[Rota]:
@@ -55,42 +54,11 @@ def as_body(called: Call | None) -> dict[str, Any]:
     return {} if called is None else {"call": called.to_dict()}
 
 
-def tell_called(
-    tx: Connection,
-    contract: Contract,
-    ticket: RowLike,
-    called: Call | None,
-    kind: str,
-    event_id: int,
-    now_ms: int,
-    why: Sequence[Reason],
-    text: str = "",
-) -> None:
-    """A mail to whoever was called, with why it is they."""
-    if called is not None and called.person is not None:
-        tell(tx, contract, ticket, called.person, kind, event_id, now_ms, [*why, called.reason], text)
-
-
-def tell(
-    tx: Connection,
-    contract: Contract,
-    ticket: RowLike,
-    person_id: str,
-    kind: str,
-    event_id: int,
-    now_ms: int,
-    reasons: Sequence[Reason],
-    text: str = "",
-) -> bool:
-    """A mail to one of ours about a ticket, as a row of the outbox; False where they have no address."""
-    person = people.person(tx, person_id)
-    if person is None or not person.email:
-        return False
-    outbox.tell_person(
-        tx, contract, ticket, kind, event_id, now_ms, address=person.email, language=person.language,
-        reasons=reasons, text=text,
-    )  # fmt: skip
-    return True
+def house(tx: Connection, contract: Contract) -> tuple[list[Rota], Sequence[Absence], dict[str, Colleague]]:
+    """Rotas that hold for a contract, who is away, and the staff."""
+    roster = contracts.roster(tx)
+    staff = {p.id: Colleague(p.id, p.role, p.line, p.profiles) for p in people.staff(tx)}
+    return rotas_for(contract, roster.rota), roster.absences, staff
 
 
 def helper(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from ticketing import plots
 from ticketing.figures import Figure
 from ticketing.model import Reason
+from ticketing.snapshots import with_names
 from ticketing.texts import Texts, texts
 
 MAX_REASONS = 20
@@ -110,14 +111,23 @@ def _behind_facts(parts: Sequence[Part]) -> int:
 def _parts(payload: Mapping[str, Any], words: Texts) -> list[Part]:
     ticket = payload["ticket"]
     parts: list[Part] = []
-    told = [words.reason(Reason.from_dict(raw)) for raw in payload["reasons"][:MAX_REASONS]]
+    names = payload.get("names") or {}
+    raws = [Reason.from_dict(raw) for raw in payload["reasons"][:MAX_REASONS]]
+    told = [words.reason(with_names(reason, names)) for reason in raws]
     of_ticket = [words.reason(Reason.from_dict(raw)) for raw in ticket["reasons"][:MAX_REASONS]]
-    if payload["event"] not in ("opened", "preventive") and told:
+    # A person's own message says why it comes to them, also of a new ticket.
+    if told and (payload["event"] not in ("opened", "preventive") or "person" in payload):
         parts.append(Part(words.get("mail.what"), tuple(told)))
     if payload["text"]:
         parts.append(Part(words.get("mail.said"), paragraphs=(str(payload["text"]).strip(),)))
     parts.append(Part("", table=tuple(_facts(payload, words))))
-    why = of_ticket or (told if payload["event"] in ("opened", "preventive") else [])
+    changed = since_lines(payload, words)
+    if changed:
+        title = words.get("mail.since", at_ms=payload["since"]["at_ms"])
+        parts.append(Part(title, tuple(changed)))
+    why = of_ticket or (
+        told if payload["event"] in ("opened", "preventive") and "person" not in payload else []
+    )
     if why:
         parts.append(Part(words.get("mail.why"), tuple(why)))
     steps = f"steps.{ticket['root_cause']}"
@@ -127,6 +137,40 @@ def _parts(payload: Mapping[str, Any], words: Texts) -> list[Part]:
     if clocks:
         parts.append(Part(words.get("mail.clocks"), tuple(clocks)))
     return parts
+
+
+def since_lines(payload: Mapping[str, Any], words: Texts) -> list[str]:
+    """What differs from the last message to the same receiver; who has the ticket is for our own people only."""
+    lines: list[str] = []
+    for row in (payload.get("since") or {}).get("changes", ()):
+        field, before, after = row["field"], row["before"], row["after"]
+        if field == "hosts":
+            lines += [words.get("mail.since.hosts_more", hosts=after)] if after else []
+            lines += [words.get("mail.since.hosts_less", hosts=before)] if before else []
+        elif field in _SINCE and (field != "assignee" or "person" in payload):
+            label, said = _SINCE[field]
+            shown = {
+                side: said(words, value, payload) for side, value in (("before", before), ("after", after))
+            }
+            lines.append(words.get("mail.since.changed", what=words.get(label), **shown))
+    return lines
+
+
+def _called(words: Texts, value: Any, payload: Mapping[str, Any]) -> str:
+    return (payload.get("names") or {}).get(value, value) if value else words.get("mail.nobody")
+
+
+_SINCE: Mapping[str, tuple[str, Callable[[Texts, Any, Mapping[str, Any]], str]]] = {
+    "class": ("mail.class", lambda words, value, _: words.get("mail.class_of", class_=value)),
+    "root_cause": ("mail.cause", lambda words, value, _: words.get(f"cause.{value}")),
+    "confidence": ("mail.confidence", lambda words, value, _: words.get(f"confidence.{value}")),
+    "severity": ("mail.severity", lambda words, value, _: words.get(f"severity.{value}")),
+    "state": ("mail.state", lambda words, value, _: words.get(f"state.{value}")),
+    "line": ("mail.line", lambda words, value, _: str(value)),
+    "assignee": ("mail.since.assignee", _called),
+    "due": ("mail.since.due", lambda words, value, _: words.when(value) if value else "–"),
+}
+"""Field of a snapshot -> its label, and its value in words."""
 
 
 def _facts(payload: Mapping[str, Any], words: Texts) -> list[tuple[str, str]]:

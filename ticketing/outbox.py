@@ -18,8 +18,9 @@ from ticketing import ledger, tables
 from ticketing.clocks import Stopwatch
 from ticketing.mirrors import going
 from ticketing.model import ClockKind, Reason
+from ticketing.snapshots import changes_since, names_in, place_terms, snapshot
 from ticketing.tables import RowLike
-from ticketing.terms import Channel, Contract
+from ticketing.terms import Contract
 
 NOTICE_OF = {
     "open": "opened",
@@ -41,11 +42,15 @@ NOTICE_OF = {
     "assign": "assigned",
     "consult": "consulted",
     "advise": "advised",
+    "remind": "reminded",
     "resolve": "resolved",
     "close": "closed",
     "preventive": "preventive",
 }
 """Kind of event -> what a contract's channel calls it."""
+
+FIRST_KINDS = ("open", "file", "preventive")
+"""Events with which a ticket begins: nobody was told anything before."""
 
 FILER_NOTICES = ("note", "ask_client", "reopened", "resolved")
 """What somebody who filed by mail hears of, also where no channel of the contract tells them."""
@@ -133,8 +138,10 @@ def messages(
         "at_ms": now_ms,
         "reasons": [reason.to_dict() for reason in reasons],
         "text": text,
+        "names": names_in(tx, reasons, ticket["assignee"]),
         **(extra or {}),
     }
+    is_first = kind in FIRST_KINDS or not ticket["id"]
     rows: list[dict[str, Any]] = []
     told = {address.lower() for _, channel in wanted for address in channel.to}
     if filer is not None and filer["sender"] not in told:
@@ -142,19 +149,19 @@ def messages(
     for number, channel in wanted:
         payload = body | {
             "language": channel.language or contract.language,
-            "channel": _channel_terms(channel),
+            "channel": place_terms(channel),
         }
         # One row a recipient: one who is refused must not make the others get it twice.
         for address in channel.to if channel.type == "mail" else [channel.url or channel.url_file]:
             one_id = message_id(ticket["id"], ticket["created_at_ms"], event_id, f"{number}/{address}")
-            rows.append(
-                _pending(channel.type, address, one_id, payload, now_ms, ticket_id=ticket["id"] or None)
-            )
+            since = {} if is_first else changes_since(tx, ticket["id"], channel.type, address, body)
+            said = payload | {"since": since}
+            rows.append(pending(channel.type, address, one_id, said, now_ms, ticket_id=ticket["id"] or None))
     for mirror in mirrors:
         payload = body | {"language": mirror.language or contract.language}
         one_id = message_id(ticket["id"], ticket["created_at_ms"], event_id, f"mirror/{mirror.desk}")
         rows.append(
-            _pending(f"mirror:{mirror.desk}", mirror.desk, one_id, payload, now_ms, ticket_id=ticket["id"])
+            pending(f"mirror:{mirror.desk}", mirror.desk, one_id, payload, now_ms, ticket_id=ticket["id"])
         )
     return rows
 
@@ -192,7 +199,7 @@ def _to_filer(
 ) -> dict[str, Any]:
     payload = {**body, "language": contract.language, "in_reply_to": in_reply_to, "is_to_filer": True}
     one_id = message_id(ticket["id"], ticket["created_at_ms"], body["event_id"], f"filer/{address}")
-    return _pending("mail", address, one_id, payload, now_ms, ticket_id=ticket["id"])
+    return pending("mail", address, one_id, payload, now_ms, ticket_id=ticket["id"])
 
 
 def _filer(tx: Connection, ticket: RowLike, notice: str | None) -> RowMapping | None:
@@ -204,41 +211,6 @@ def _filer(tx: Connection, ticket: RowLike, notice: str | None) -> RowMapping | 
         table.c.ticket_id == ticket["id"], table.c.outcome == "filed"
     )
     return tx.execute(wanted.order_by(table.c.id).limit(1)).mappings().first()
-
-
-def tell_person(
-    tx: Connection,
-    contract: Contract,
-    ticket: RowLike,
-    kind: str,
-    event_id: int,
-    now_ms: int,
-    *,
-    address: str,
-    language: str,
-    reasons: Sequence[Reason] = (),
-    text: str = "",
-) -> None:
-    """One mail to one of ours, beside what the contract's channels are told."""
-    payload = snapshot(tx, contract, ticket, None) | {
-        "event": NOTICE_OF[kind],
-        "event_id": event_id,
-        "at_ms": now_ms,
-        "reasons": [reason.to_dict() for reason in reasons],
-        "text": text,
-        "language": language,
-        "channel": {"type": "mail", "url": "", "secret_file": ""},
-    }
-    one_id = message_id(ticket["id"], ticket["created_at_ms"], event_id, f"person/{address}")
-    enqueue(
-        tx,
-        channel="mail",
-        destination=address,
-        message_id=one_id,
-        payload=payload,
-        now_ms=now_ms,
-        ticket_id=ticket["id"],
-    )
 
 
 def write(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -261,7 +233,7 @@ def enqueue(
     ticket_id: int | None = None,
 ) -> None:
     """Write one message."""
-    write(tx, [_pending(channel, destination, message_id, payload, now_ms, ticket_id=ticket_id)])
+    write(tx, [pending(channel, destination, message_id, payload, now_ms, ticket_id=ticket_id)])
 
 
 _OUTBOX = insert(tables.outbox)
@@ -272,7 +244,7 @@ def _is_known(tx: Connection, message_id: str) -> bool:
     return tx.execute(select(tables.outbox.c.id).filter_by(message_id=message_id)).first() is not None
 
 
-def _pending(
+def pending(
     channel: str,
     destination: str,
     message_id: str,
@@ -281,6 +253,7 @@ def _pending(
     *,
     ticket_id: int | None,
 ) -> dict[str, Any]:
+    """The row of a message that is to be sent as soon as a worker is free."""
     return {
         "ticket_id": ticket_id,
         "channel": channel,
@@ -397,54 +370,3 @@ def message_id(ticket_id: int, created_at_ms: int, event_id: int, receiver: str)
 def thread_id(ticket_id: int, created_at_ms: int) -> str:
     """What every mail of a ticket refers to, so that mail programs show one thread."""
     return f"vt-{ticket_id}-{hashlib.sha256(f'{ticket_id}/{created_at_ms}'.encode()).hexdigest()[:12]}"
-
-
-def _channel_terms(channel: Channel) -> dict[str, Any]:
-    return {
-        "type": channel.type,
-        "url": channel.url,
-        "secret_file": channel.secret_file,
-        "url_file": channel.url_file,
-        "format": channel.format,
-    }
-
-
-def snapshot(
-    tx: Connection, contract: Contract, ticket: RowLike, held: Mapping[ClockKind, Stopwatch] | None = None
-) -> dict[str, Any]:
-    """What a message says of contract, ticket and clocks, as they stand now."""
-    verdict = ticket["verdict"] or {}
-    if held is None:
-        held = ledger.watches(tx, ticket["id"]) if ticket["id"] else {}
-    calendar = contract.calendar.calendar
-    return {
-        "contract": {"id": contract.id, "title": contract.title, "zone": contract.calendar.zone},
-        "ticket": {
-            "id": ticket["id"],
-            "class": ticket["class"],
-            "root_cause": ticket["root_cause"],
-            "confidence": ticket["confidence"],
-            "severity": ticket["severity"],
-            "state": ticket["state"],
-            "line": ticket["line"],
-            "assignee": ticket["assignee"],
-            "scope": ticket["scope"],
-            "affected": list(ticket["affected"])[:50],
-            "affected_count": len(ticket["affected"]),
-            "began_at_ms": ticket["began_at_ms"],
-            "created_at_ms": ticket["created_at_ms"],
-            "resolved_at_ms": ticket["resolved_at_ms"],
-            "title": ticket["title"],
-            "summary": verdict.get("summary"),
-            "reasons": verdict.get("reasons", []),
-        },
-        "clocks": {
-            kind.value: {
-                "state": watch.state.value,
-                "due_at_ms": watch.reaches(calendar, 100),
-                "pause_reason": watch.pause_reason,
-                "outcome": watch.outcome,
-            }
-            for kind, watch in held.items()
-        },
-    }

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import secrets
+from collections.abc import Mapping
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -57,6 +59,10 @@ class Person:
     line: int | None
     profiles: tuple[str, ...]
     email: str = ""
+    ways: tuple[Mapping[str, Any], ...] = ()
+    """How they are reached, as ``ticketing.duty.Way`` was written down; () = by mail."""
+    quiet: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """When reminders wait, as ``ticketing.duty.Quiet`` was written down; {} = never."""
 
     @property
     def is_staff(self) -> bool:
@@ -279,6 +285,8 @@ def _person(row: RowLike) -> Person:
         line=row["line"],
         profiles=tuple(row["profiles"]),
         email=row["email"],
+        ways=tuple(row["ways"]),
+        quiet=row["quiet"],
     )
 
 

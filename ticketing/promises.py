@@ -120,6 +120,12 @@ class Escalation:
         min=300,
         max=7 * 86400,
     )
+    call_again: Duration = setting(
+        Duration(0),
+        help="a call that nobody answers is repeated after so long; 0 = a third of the class's reaction time",
+        min=0,
+        max=86400,
+    )
     by_class: dict[str, ClassSteps] = setting({}, help="what differs for a class", max=6)
 
     def faults(self) -> Faults:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from ticketing import dossier, figures, ledger, messages, outbox, tables
+from ticketing import dossier, figures, ledger, messages, outbox, snapshots, tables
 from ticketing.contracts import Book
 from ticketing.dossier import Dossier
 from ticketing.model import Reason
@@ -170,7 +170,7 @@ def _write(
     """One row a receiver; the ids, in order."""
     contract: Contract = book.contract(ticket["contract_id"])
     letter: dict[str, Any] = told.to_letter("" if words == BY_CONTRACT else words, desk)
-    payload: dict[str, Any] = outbox.snapshot(tx, contract, ticket, None) | {
+    payload: dict[str, Any] = snapshots.snapshot(tx, contract, ticket, None) | {
         "event": "dossier",
         "event_id": event_id,
         "at_ms": now_ms,

@@ -19,6 +19,10 @@ from zoneinfo import ZoneInfo
 from ticketing.duty import Absence, Rota
 from ticketing.model import Reason
 
+ON_CALL = ("reason.duty.on_call", "reason.duty.stand_in", "reason.duty.no_profile")
+DUTY = (*ON_CALL, "reason.duty.lead", "reason.duty.unanswered")
+"""Reasons of a call that somebody's duty brings; others are asked by name, at whatever hour they are."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Colleague:
@@ -38,6 +42,11 @@ class Call:
     reason: Reason
     assigns: bool = True
     """The ticket becomes theirs. A lead who is told because the line has no rota at all gets no ticket: the line has it."""
+
+    @property
+    def is_duty(self) -> bool:
+        """Whether it is their turn (or the lead's, for want of anybody): such a call rings at any hour."""
+        return self.reason.key in DUTY
 
     def to_dict(self) -> dict[str, Any]:
         """As an event's body holds it."""
@@ -116,14 +125,26 @@ def _lead(
     why: str,
     at_ms: int,
 ) -> Call:
-    """The lead whom a rota of the line names, else a lead of this line, else of a line above."""
+    params: dict[str, Any] = {"line": line, "why": why}
+    person = lead(mine, absences, staff, line, at_ms)
+    if person is None:
+        return Call(None, Reason("reason.duty.nobody", params))
+    return Call(person, Reason("reason.duty.lead", params | {"who": person}), why != "no_rota")
+
+
+def lead(
+    mine: Sequence[Rota],
+    absences: Sequence[Absence],
+    staff: Mapping[str, Colleague],
+    line: int,
+    at_ms: int,
+    but: str = "",
+) -> str | None:
+    """The lead whom a rota of the line names, else a lead of this line, else of a line above; never ``but``."""
     leads = sorted(
         (c for c in staff.values() if c.role == "lead" and (c.line or 0) >= line),
         key=lambda c: (c.line or 0, c.id),
     )
     named = [rota.lead for rota in mine if rota.lead in staff]
-    params: dict[str, Any] = {"line": line, "why": why}
-    for person in (*named, *(colleague.id for colleague in leads)):
-        if not is_away(person, absences, at_ms):
-            return Call(person, Reason("reason.duty.lead", params | {"who": person}), why != "no_rota")
-    return Call(None, Reason("reason.duty.nobody", params))
+    there = (p for p in (*named, *(c.id for c in leads)) if p != but and not is_away(p, absences, at_ms))
+    return next(there, None)

@@ -84,6 +84,8 @@ people = Table(
     Column("token_hash", String(64), nullable=True, unique=True),  # sha256 of the API token
     Column("is_disabled", Boolean, nullable=False, default=False),
     Column("created_at_ms", Instant, nullable=False),
+    Column("ways", JSON, nullable=False, default=list),  # how they are reached (ticketing.duty.Way)
+    Column("quiet", JSON, nullable=False, default=dict),  # when reminders wait (ticketing.duty.Quiet)
 )
 
 sessions = Table(
@@ -254,6 +256,27 @@ outbox = Table(
     Column("settled_at_ms", Instant, nullable=True),
     Column("last_error", Text, nullable=False, default=""),
 )
+
+calls = Table(
+    "calls",
+    metadata,
+    # Somebody of ours was called or reminded, or is to be (ticketing.calls): the time of the next word is a row.
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("ticket_id", Id, ForeignKey("tickets.id"), nullable=False, index=True),
+    Column("person_id", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),  # of the event that called
+    Column("event_id", Id, nullable=False),  # whatever one of ours does on the ticket after it is an answer
+    Column("reason", JSON, nullable=False),  # why this person
+    Column("called_at_ms", Instant, nullable=False),
+    Column("due_at_ms", Instant, nullable=True, index=True),  # first or next word; NULL = nothing more to say
+    Column("told_at_ms", Instant, nullable=True),  # last message of its own; another's may have named it
+    Column("times", Integer, nullable=False, default=0),
+    Column(
+        "outcome", String(16), nullable=False, default=""
+    ),  # ticketing.calls: answered, over, passed_on, ...
+)
+# How many calls somebody had in the last minutes.
+Index("ix_calls_person", calls.c.person_id, calls.c.told_at_ms)
 
 knowledge = Table(
     "knowledge",

@@ -13,7 +13,7 @@ from collections import Counter
 from typing import Any, Optional
 
 from config.loader import Duration, setting
-from ticketing.duty import ID_PATTERN, Rota, is_mail, local_ms
+from ticketing.duty import ID_PATTERN, Rota, is_mail, local_ms, place_faults
 from ticketing.mirrors.terms import MirrorTerms, mirror_faults
 from ticketing.model import INTERNAL_CONTRACT, Reason
 from ticketing.promises import DEFAULT_SLA, CalendarTerms, Escalation, Faults, SlaTimes
@@ -38,6 +38,7 @@ NOTICES = (
     "ask_provider",
     "provider_answered",
     "assigned",
+    "reminded",
     "consulted",
     "advised",
     "resolved",
@@ -133,20 +134,8 @@ class Channel:
             )
             if not self.to:
                 found.append(("to", "is missing: a mail channel needs addresses"))
-        elif self.type == "chat":
-            if not self.url_file:
-                found.append(
-                    ("url_file", "is missing: an Apprise address holds a secret, so it lies in a file")
-                )
-        elif not self.url.startswith(("https://", "http://")):
-            found.append(("url", "is missing: a webhook needs an http(s) address"))
-        elif not self.secret_file:
-            found.append(
-                (
-                    "secret_file",
-                    "is missing: webhooks are signed; put whsec_ and 32 random bytes (base64) there",
-                )
-            )
+        else:
+            found += place_faults(self.type, self.url, self.secret_file, self.url_file)
         return found
 
 

@@ -30,6 +30,7 @@ from collector.tables import (
 )
 from ticketing.tables import (
     audit,
+    calls,
     clocks,
     contracts,
     knowledge,
@@ -68,6 +69,7 @@ WITH_TICKETS = (
     "provider_cases",
     "mirrored",
     "mirrored_comments",
+    "calls",
 )
 """Tables whose rows go with their ticket, or with their journal."""
 
@@ -232,7 +234,7 @@ def _tickets(tx: Connection, before_ms: int, batch: int) -> dict[str, int]:
     deleted: dict[str, int] = {}
     links = select(mirrored.c.id).where(mirrored.c.ticket_id.in_(ids))
     tx.execute(delete(mirrored_comments).where(mirrored_comments.c.mirrored_id.in_(links)))
-    for table in (ticket_events, ticket_hosts, clocks, judgements, provider_cases, mirrored):
+    for table in (ticket_events, ticket_hosts, clocks, calls, judgements, provider_cases, mirrored):
         deleted[table.name] = tx.execute(delete(table).where(table.c.ticket_id.in_(ids))).rowcount
     deleted["tickets"] = tx.execute(delete(tickets).where(tickets.c.id.in_(ids))).rowcount
     return deleted

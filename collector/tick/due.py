@@ -18,7 +18,7 @@ from collector.tick.around import WHY as AROUND
 from collector.tick.resolve import CHILDLESS, CLEAR
 from collector.tick.seen import SIGNALS
 from collector.tick.silence import LAST_TICK, RETURNED
-from ticketing.tables import clocks, contracts, outbox, provider_cases, tickets
+from ticketing.tables import calls, clocks, contracts, outbox, provider_cases, tickets
 
 Mark = tuple[int, int, int]
 
@@ -94,7 +94,9 @@ _answered = exists().where(
 )
 _seen = exists().where(observations.c.received_at_ms >= _SEEN, observations.c.signal.in_(SIGNALS))
 _clocks = or_(
-    exists().where(clocks.c.next_event_at_ms <= _NOW), exists().where(tickets.c.next_step_at_ms <= _NOW)
+    exists().where(clocks.c.next_event_at_ms <= _NOW),
+    exists().where(tickets.c.next_step_at_ms <= _NOW),
+    exists().where(calls.c.due_at_ms <= _NOW),
 )
 _silence = and_(hosts.c.silent_after_ms > _NOW, hosts.c.is_retired.is_(False))
 

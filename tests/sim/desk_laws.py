@@ -76,12 +76,16 @@ def is_reaction(act: str, person: str, fields: dict[str, Any]) -> bool:
     return act in REACTIONS or (act == "assign" and fields.get("assignee") == person)
 
 
-def look(conn: Connection, now_ms: int) -> tuple[str | None, tuple[int, int] | None]:
-    """The laws of every tick: an open ticket has its clocks and a next step; and the step that is longest overdue."""
+def look(conn: Connection, now_ms: int) -> tuple[str | None, tuple[int, int, int] | None]:
+    """The laws of every tick: an open ticket has its clocks and a next step; and the step that is longest overdue.
+
+    The overdue step is its ticket, the instant and the ticket's version: of several steps that fell due at one instant
+    (a class that changes makes them so) each tick takes one, and that moves the version.
+    """
     lacking = conn.execute(_LACKING).first()
     late = conn.execute(_LATE.where(tickets.c.next_step_at_ms < now_ms - OVERDUE_MS)).first()
     broken = f"ticket {lacking.id} has no next step, or not its clocks" if lacking else None
-    return broken, None if late is None else (late.id, late.next_step_at_ms)
+    return broken, None if late is None else (late.id, late.next_step_at_ms, late.version)
 
 
 _LACKING = (
@@ -106,7 +110,11 @@ _LACKING = (
     )
     .limit(1)
 )
-_LATE = select(tickets.c.id, tickets.c.next_step_at_ms).order_by(tickets.c.next_step_at_ms).limit(1)
+_LATE = (
+    select(tickets.c.id, tickets.c.next_step_at_ms, tickets.c.version)
+    .order_by(tickets.c.next_step_at_ms)
+    .limit(1)
+)
 
 
 class Minutes:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ticketing import acts, ledger, outbox
+from ticketing import acts, ledger, outbox, snapshots
 from ticketing.acts import Refusal
 from ticketing.contracts import Book
 from ticketing.mirrors import links
@@ -242,7 +242,7 @@ def _send(m: _Moment, event_id: int, reasons: Sequence[Reason]) -> None:
     ticket = m.ticket
     contract = m.book.contract(ticket["contract_id"])
     desk = m.link["desk"]
-    payload = outbox.snapshot(m.tx, contract, ticket) | {
+    payload = snapshots.snapshot(m.tx, contract, ticket) | {
         "event": "note",
         "event_id": event_id,
         "at_ms": m.now_ms,
