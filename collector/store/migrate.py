@@ -24,6 +24,8 @@ FOLDER = Path(__file__).parent / "migrations"
 
 ADVISORY_LOCK = 0x7661_7274
 """PostgreSQL advisory lock that a migration holds."""
+WAIT_FOR_ANOTHER = "30min"
+"""How long a collector that starts waits for one that migrates, and a migration for whoever holds its tables."""
 
 
 def migrate(url: str) -> tuple[str | None, str]:
@@ -40,6 +42,10 @@ def migrate_store(store: Store) -> tuple[str | None, str]:
 
     def run(tx: Connection) -> tuple[str | None, str]:
         if store.dialect == "postgresql":
+            # The engine's bounds are for a tick and a page. Another collector's migration, or one of our own on tables
+            # of a million rows, takes as long as it takes; whoever gave up here would not start.
+            tx.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_FOR_ANOTHER}'")
+            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
             tx.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
         before = _revision(tx)
         config = _config()

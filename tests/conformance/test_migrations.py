@@ -59,6 +59,27 @@ def test_collectors_that_start_together_migrate_once(empty_database: Any) -> Non
     ]
 
 
+@pytest.mark.postgres
+def test_a_collector_waits_for_anothers_long_migration_past_the_bounds_of_its_everyday_work(
+    request: pytest.FixtureRequest,
+) -> None:
+    server = request.getfixturevalue("postgres_server")
+    url = server.url(server.create())
+    started: list[tuple[str | None, str]] = []
+    other = Store.open(url)
+    try:
+        with other.read() as conn:
+            conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({migration.ADVISORY_LOCK})")
+            waiting = threading.Thread(target=lambda: started.append(migration.migrate(url)))
+            waiting.start()
+            waiting.join(12)  # the engine's lock_timeout is 10 s
+            assert waiting.is_alive() and started == []
+        waiting.join(60)
+        assert started == [(None, migration.head_revision())]
+    finally:
+        other.close()
+
+
 def test_a_migration_that_breaks_leaves_the_old_schema(
     empty_database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from tests.e2e.faults.scene import Scene, loop_ext4, scene
 from tests.e2e.house import wait_for
 from tests.tools.needs import require_kernel, require_package, require_root
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120, func_only=True)]
 
 HEARTBEAT_LATE_S = 8.0
 """The heartbeat is a second here; machines that test are shared, and the design's grace is five."""

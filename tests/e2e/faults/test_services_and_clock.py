@@ -15,7 +15,7 @@ from tests.e2e.faults.scene import Scene, scene
 from tests.e2e.house import wait_for
 from tests.tools.needs import require_kernel, require_package, require_root
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120, func_only=True)]
 
 
 @pytest.fixture
