@@ -150,6 +150,6 @@ def test_the_watch_stops_the_service_when_nobody_is_in_reach_or_the_epoch_is_ano
     assert stops_within(30)
     (a1.folder / "state" / PAIR / "epoch").write_text("3 a1\n")
     a1.sees(None, standby="true")
-    assert "stop" not in watched(4)
+    assert not stops_within(3)
     a1.sees(None)
     assert stops_within(30)
