@@ -109,6 +109,7 @@ PACKAGES = (
         ("lab/parts",),
         ("named.service", "named-resolvconf.service"),
     ),
+    Package("bind9-dnsutils", ("nsupdate",), ("bind9-dnsutils",), ("bind-utils",), ("lab/parts",)),
     Package("haproxy", ("haproxy",), ("haproxy",), ("haproxy",), ("lab/parts",), ("haproxy.service",)),
     Package("stress-ng", ("stress-ng",), ("stress-ng",), ("stress-ng",), ("e2e/faults",)),
     Package("e2fsprogs", ("mkfs.ext4",), ("e2fsprogs",), ("e2fsprogs",), ("e2e/faults",)),
@@ -124,7 +125,7 @@ PACKAGES = (
         ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib64/faketime/libfaketimeMT.so.1"),
         ("libfaketime",),
         ("libfaketime",),
-        ("e2e/faults",),
+        ("e2e/faults", "lab/parts"),
     ),
     Package("util-linux", ("unshare",), ("util-linux",), ("util-linux",), ("e2e",)),
 )
