@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from collector.failover import asking
 from collector.settings import CollectorSettings
 from collector.store.engine import Store
 from config.clock import Clock
@@ -146,7 +147,7 @@ class OutboxWorkers:
         if row["channel"] == "webhook":
             return webhook.deliver(row, self._settings, clock=self._clock)
         if row["channel"] == "chat":
-            return chat.deliver(row, self._settings.public_url)
+            return chat.deliver(row, self._settings.public_url, self._act_url(row))
         if row["channel"] == "provider":
             return provider_api.deliver(row, clock=self._clock)
         if row["channel"].startswith(CHANNEL) and self._mirrors is not None:
@@ -159,4 +160,11 @@ class OutboxWorkers:
         if row["ticket_id"] is not None:
             with self._store.read() as conn:
                 shown = figures.evidence(conn, row["ticket_id"], row["created_at_ms"])
-        return mail.Extras(self._settings.public_url, self._replies, shown)
+        return mail.Extras(self._settings.public_url, self._replies, shown, self._act_url(row))
+
+    def _act_url(self, row: Any) -> str:
+        """The one-time link of a message that asks its reader to decide: it lives in this attempt alone."""
+        if "switch" not in row["payload"]:
+            return ""
+        url, now_ms = self._settings.public_url, self._clock.now_ms()
+        return self._store.write(lambda tx: asking.link_for(tx, row["payload"], url, now_ms))

@@ -41,6 +41,8 @@ class Part:
     table: tuple[tuple[str, str], ...] = ()
     paragraphs: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
+    link: str = ""
+    """An address that stands in its paragraphs, to be followed with a click."""
 
 
 def summary(payload: Mapping[str, Any], words: Texts) -> str:
@@ -59,8 +61,10 @@ def ticket_url(payload: Mapping[str, Any], public_url: str) -> str:
     return f"{public_url.rstrip('/')}/tickets/{ticket_id}" if public_url and ticket_id else ""
 
 
-def compose(payload: Mapping[str, Any], public_url: str, figures: Sequence[Figure] = ()) -> Message:
-    """The message of one event; HTML names the figures' pictures as ``cid:NAME``."""
+def compose(
+    payload: Mapping[str, Any], public_url: str, figures: Sequence[Figure] = (), act_url: str = ""
+) -> Message:
+    """The message of one event; HTML names the figures' pictures as ``cid:NAME``. ``act_url``: where its reader decides."""
     zone = payload["contract"]["zone"]
     words = texts(payload["language"]).at(zone)
     notice = words.get(f"notice.{payload['event']}")
@@ -71,6 +75,8 @@ def compose(payload: Mapping[str, Any], public_url: str, figures: Sequence[Figur
     parts = _parts(payload, words)
     if figures:
         parts.insert(_behind_facts(parts), Part(words.get("mail.plots"), figures=tuple(figures)))
+    if asked := decide_words(payload, act_url, words):
+        parts.insert(0, Part(words.get("mail.decide"), paragraphs=(asked,), link=act_url))
     url = ticket_url(payload, public_url)
     return Message(
         # A line break in a subject would be a header of the sender's choice.
@@ -78,6 +84,16 @@ def compose(payload: Mapping[str, Any], public_url: str, figures: Sequence[Figur
         text=_as_text(one_line, parts, url, words),
         html=_as_html(payload["language"], notice, one_line, parts, url, words),
     )
+
+
+def decide_words(payload: Mapping[str, Any], act_url: str, words: Texts) -> str:
+    """That the reader may decide, until when, and where; "" in a message that asks for nothing."""
+    if "switch" not in payload:
+        return ""
+    until_ms = payload["switch"]["until_ms"]
+    if not act_url:
+        return words.get("mail.decide.page", until_at_ms=until_ms)
+    return words.get("mail.decide.link", until_at_ms=until_ms, url=act_url)
 
 
 def compose_plain(language: str, zone: str, subject: str, title: str, parts: Sequence[Part]) -> Message:
@@ -238,6 +254,16 @@ def _figure_html(figure: Figure) -> str:
     )
 
 
+def _linked(paragraph: str, link: str) -> str:
+    """Escaped, with the address as a link."""
+    if not link:
+        return escape(paragraph)
+    shown = escape(link, quote=True)
+    return escape(paragraph).replace(
+        escape(link), f'<a href="{shown}" style="word-break:break-all">{shown}</a>'
+    )
+
+
 def _as_html(language: str, notice: str, one_line: str, parts: list[Part], url: str, words: Texts) -> str:
     """Plain and small: inline styles only, since mail programs drop the rest; colours are left to the reader's theme."""
     out = [
@@ -253,7 +279,7 @@ def _as_html(language: str, notice: str, one_line: str, parts: list[Part], url: 
         if part.title:
             out.append(f'<h2 style="font-size:1em;margin:1.1em 0 .3em">{escape(part.title)}</h2>')
         out += [
-            f'<p style="margin:.5em 0;white-space:pre-wrap">{escape(paragraph)}</p>'
+            f'<p style="margin:.5em 0;white-space:pre-wrap">{_linked(paragraph, part.link)}</p>'
             for paragraph in part.paragraphs
         ]
         out += [_figure_html(figure) for figure in part.figures]

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from collector.failover import gather, runs
+from collector.failover import asking, gather, runs
 from collector.failover.decide import Decided, Decision, decide
 from collector.failover.facts import Facts
 from collector.failover.guards import Outcome
@@ -179,7 +179,15 @@ def _begin(
     )
     run_id = runs.begin(tx, plan, began, now_ms)
     body = {"reason": decided.reason.to_dict(), "run": run_id, "plan": plan.to_dict(), "plan_hash": plan.hash}
-    ledger.write_event(tx, done.ticket_id, now_ms, MACHINE, "failover", body)
+    event_id = ledger.write_event(tx, done.ticket_id, now_ms, MACHINE, "failover", body)
+    if began.approve_until_ms is not None:
+        asked = {"run": run_id, "plan_hash": plan.hash, "until_ms": began.approve_until_ms}
+        reasons = list(request_verdict(pair, facts, decided, plan).reasons)
+        exposure_s = decided.exposure_s
+        loses_writes = exposure_s is None or exposure_s > float(pair.rpo)
+        asking.ask(
+            tx, contract, pair, asked, done.ticket_id, event_id, reasons, now_ms, loses_writes=loses_writes
+        )
     report.count("failover_auto" if is_auto else "failover_requests")
 
 
@@ -193,12 +201,14 @@ def approve_until_ms(pair: PairTerms, decided: Decided, now_ms: int) -> int:
 def request_verdict(pair: PairTerms, facts: Facts, decided: Decided, plan: Plan) -> Verdict:
     """The switch request as the desk opens it."""
     trouble = facts.trouble
-    exposure = -1 if decided.exposure_s is None else round(decided.exposure_s)
+    is_known = decided.exposure_s is not None
+    risk = {"exposure": round(decided.exposure_s or 0)} if is_known else {}
+    risk_key = "failover.request.exposure" if is_known else "failover.request.exposure_unknown"
     asks = [checked.reason for checked in decided.blocking if checked.outcome is Outcome.ASK]
     latest_ms = decided.latest_start_ms or 0
     reasons = [
         *(asks or [decided.reason]),
-        Reason("failover.request.exposure", {"exposure": exposure, "limit": round(float(pair.rpo))}),
+        Reason(risk_key, {**risk, "limit": round(float(pair.rpo))}),
         Reason("failover.request.plan", {"steps": " → ".join(step.type for step in plan.steps)}),
     ]
     if latest_ms:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ticketing.messages import summary, ticket_url
+from ticketing.messages import decide_words, summary, ticket_url
 from ticketing.outbox import Delivered, GaveUp, Later, Result
 from ticketing.texts import texts
 
@@ -23,7 +23,7 @@ MAX_SAID = 500
 _loading = threading.Lock()
 
 
-def deliver(row: Mapping[str, Any], public_url: str = "") -> Result:
+def deliver(row: Mapping[str, Any], public_url: str = "", act_url: str = "") -> Result:
     """Send one row; Apprise's own time-outs (four seconds to connect, four to read, unless the address says more)."""
     try:
         address = read_address(Path(row["payload"]["channel"]["url_file"]))
@@ -31,7 +31,7 @@ def deliver(row: Mapping[str, Any], public_url: str = "") -> Result:
         return Later(f"url_file cannot be read: {error.strerror or error}")
     except ValueError as error:
         return Later(f"url_file {error}")
-    title, body = compose(row["payload"], public_url)
+    title, body = compose(row["payload"], public_url, act_url)
     with _loading:
         import apprise  # 26 MiB: only where a contract has a chat channel
 
@@ -48,7 +48,7 @@ def deliver(row: Mapping[str, Any], public_url: str = "") -> Result:
     return Delivered() if is_sent else Later("the service did not take the message")
 
 
-def compose(payload: Mapping[str, Any], public_url: str) -> tuple[str, str]:
+def compose(payload: Mapping[str, Any], public_url: str, act_url: str = "") -> tuple[str, str]:
     """Title and a few lines: what one reads on a telephone."""
     words = texts(payload["language"]).at(payload["contract"]["zone"])
     ticket = payload["ticket"]
@@ -67,6 +67,7 @@ def compose(payload: Mapping[str, Any], public_url: str) -> tuple[str, str]:
         ),
         f"{words.get('mail.began')}: {words.when(ticket['began_at_ms'])}",
         str(payload["text"])[:MAX_SAID],
+        decide_words(payload, act_url, words),
         ticket_url(payload, public_url),
     ]
     return " ".join(title.split()), "\n".join(line for line in lines if line)

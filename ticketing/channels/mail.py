@@ -67,6 +67,8 @@ class Extras:
     """None = nobody reads answers, so none are invited."""
     evidence: Sequence[Mapping[str, Any]] = ()
     """Bodies of the ticket's evidence, newest first: its plots go along as pictures."""
+    act_url: str = ""
+    """Where the reader may decide, once; it holds a secret and stands in the letter alone."""
 
 
 def deliver(row: Mapping[str, Any], settings: MailSettings, extras: Extras | None = None) -> Result:
@@ -125,7 +127,7 @@ def compose_letter(row: Mapping[str, Any], sender: str, extras: Extras | None = 
         message, drawn = _own_words(payload, extras)
     else:
         drawn = _drawn(payload, extras)
-        message = compose(payload, extras.public_url, drawn)
+        message = compose(payload, extras.public_url, drawn, extras.act_url)
     domain = sender.rpartition("@")[2].strip("<> ") or "localhost"
     letter = EmailMessage(policy=SMTP)
     letter["From"] = sender

@@ -36,8 +36,14 @@ class WebhookSettings(Protocol):
     def public_url(self) -> str: ...
 
 
-def deliver(row: Mapping[str, Any], settings: WebhookSettings, *, clock: Clock | None = None) -> Result:
-    """Post one row; one connection, no redirects, bounded in time."""
+def deliver(
+    row: Mapping[str, Any],
+    settings: WebhookSettings,
+    *,
+    clock: Clock | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> Result:
+    """Post one row; one connection, no redirects, bounded in time (seconds to connect, and of silence)."""
     clock = clock or SystemClock()
     try:
         secrets = read_secrets(Path(row["payload"]["channel"]["secret_file"]))
@@ -54,7 +60,7 @@ def deliver(row: Mapping[str, Any], settings: WebhookSettings, *, clock: Clock |
                 row["destination"],
                 data=body,
                 headers=headers,
-                timeout=(min(5.0, TIMEOUT_S), TIMEOUT_S),
+                timeout=(min(5.0, timeout_s), timeout_s),
                 allow_redirects=False,
                 stream=True,  # the body of an answer is not read, however long
             )
