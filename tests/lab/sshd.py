@@ -50,6 +50,8 @@ class Sshd:
             f"Port {self.port}\nListenAddress {address}\nHostKey {folder / 'host'}\n"
             f"AuthorizedKeysFile {folder / 'authorized_keys'}\n"
             f"PidFile {folder / 'pid'}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+            # What root's shell does when it starts on this machine (rehash, banners) is no part of any test.
+            f"SetEnv HOME={folder}\n"
         )
         self.process: subprocess.Popen[Any] | None = None
 

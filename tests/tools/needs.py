@@ -95,10 +95,11 @@ PACKAGES = (
     Package(
         "mariadb",
         ("mariadbd",),
-        ("mariadb-server-core", "mariadb-client-core"),
+        ("mariadb-server-core",),
         ("mariadb-server",),
         ("lab/parts",),
     ),
+    Package("mariadb-client", ("mariadb-dump",), ("mariadb-client",), ("mariadb",), ("lab/parts",)),
     Package("ipmi_sim", ("ipmi_sim",), ("openipmi",), (), ("lab/parts",), ("openipmi.service",)),
     Package("ipmitool", ("ipmitool",), ("ipmitool",), ("ipmitool",), ("lab/parts",), ("ipmievd.service",)),
     Package(
