@@ -16,6 +16,9 @@ from config.clock import perf_seconds
 
 CHUNK = 16 * 1024
 RETRY_AFTER_MAX_S = 3_600.0
+ERROR_MAX = 4 * 1024
+LIMIT_S = 10.0
+"""Peace for an interface that says that its limit is reached, and not for how long."""
 
 
 def fetch(
@@ -74,6 +77,10 @@ def _body(
 ) -> bytes:
     if answer.is_redirect or 300 <= answer.status_code < 400:
         raise AdapterFault(f"{shown} redirects to another address: name that address itself")
+    if answer.status_code == 403 and b"rate" in answer.raw.read(ERROR_MAX, decode_content=True).lower():
+        # Hetzner says so (RATE_LIMIT_EXCEEDED) where others say 429.
+        after_s = _retry_after_s(answer.headers.get("Retry-After", "")) or LIMIT_S
+        raise AdapterFault(f"{shown} answers 403: its rate limit is reached", after_s)
     if answer.status_code in (401, 403):
         raise AdapterFault(f"{shown} refuses us ({answer.status_code}): is the secret still good?")
     if answer.status_code in (429, 503):

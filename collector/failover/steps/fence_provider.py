@@ -6,7 +6,7 @@ An interface that is down fences nothing, and its own word for an order counts f
 from __future__ import annotations
 
 from collector.failover.steps.on_host import is_alive
-from collector.failover.steps.provider_api import ApiOptions, call, read, undone
+from collector.failover.steps.provider_api import ApiOptions, ordered, read, undone
 from collector.failover.steps.step_type import DONE, NOT_DONE, UNKNOWN, Answer, Order
 
 
@@ -24,13 +24,7 @@ class FenceProvider:
         )
 
     def act(self, order: Order) -> Answer:
-        options = order.options(ApiOptions)
-        fit = self.precheck(order)
-        if fit.outcome != DONE or fit.evidence["state"] in options.done:
-            return fit
-        told = call(options, options.act)
-        # Whatever it answered, only the reading counts: an order may have been taken before the answer was lost.
-        return Answer(UNKNOWN, told.fault) if told.fault else Answer(DONE)
+        return ordered(order, order.options(ApiOptions), must_read=True)[0]
 
     def probe(self, order: Order) -> Answer:
         options = order.options(ApiOptions)

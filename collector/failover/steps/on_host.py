@@ -39,7 +39,8 @@ def run_there(order: Order, host: str, step: str, *args: str) -> Answer:
     ends_s = perf_seconds() + order.deadline_s
     limit = str(max(1, min(900, round(order.step.deadline_s))))
     pair = pair_word(order.plan.pair)
-    said = speak(order, host, "run", pair, str(order.epoch), order.key, limit, step, *args)
+    words = ("run", pair, str(order.epoch), order.key, limit, step, *args)
+    said = speak(order, host, *words, deadline_s=min(SAY_S, order.deadline_s))
     if said.state in NOT_BEGUN:
         return Answer(NOT_DONE, f"{host}: {said.state}: {said.detail}", evidence={"ssh": said.state})
     if said.state == "ok" and said.rc != 0:

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from collector.failover.steps.step_type import DONE, UNKNOWN, Answer, Order
+from collector.failover.steps.step_type import DONE, NOT_DONE, UNKNOWN, Answer, Order
 from collector.providers.adapter import AdapterFault
 from collector.providers.fetch import fetch
+from config.clock import perf_seconds
 from config.loader import setting
 from ticketing.json_path import MISSING, at_path
 from ticketing.terms import Faults
@@ -70,10 +71,18 @@ class Told:
     fault: str = ""
     answer: Any = None
     after_s: float = 0.0
+    is_sent: bool = True
+    """Whether anything may have reached the interface."""
+    is_other: bool = False
+    """It spoke of another machine than the pinned one."""
 
 
-def call(options: ApiOptions, request: Call, values: Mapping[str, str] | None = None) -> Told:
-    """Ask once."""
+def call(
+    options: ApiOptions, request: Call, values: Mapping[str, str] | None = None, *, within_s: float = 60.0
+) -> Told:
+    """Ask once, within so many seconds and the options' own time-out."""
+    if within_s <= 0:
+        return Told(fault="there was no time left to ask: nothing was sent", is_sent=False)
     filled = {**options.values, **(values or {})}
     headers = {"Content-Type": "application/json"} if request.body else {}
     try:
@@ -83,7 +92,7 @@ def call(options: ApiOptions, request: Call, values: Mapping[str, str] | None = 
             )
         octets = fetch(
             _filled(request.url, filled),
-            timeout_s=options.timeout_s,
+            timeout_s=min(options.timeout_s, within_s),
             body_max=BODY_MAX,
             method=request.method,
             headers=headers,
@@ -91,9 +100,9 @@ def call(options: ApiOptions, request: Call, values: Mapping[str, str] | None = 
             accepts=ACCEPTS,
         )
     except AdapterFault as fault:
-        return Told(fault=str(fault)[:200], after_s=getattr(fault, "after_s", 0.0))
+        return Told(fault=str(fault)[:200], after_s=fault.retry_after_s)
     except OSError as error:
-        return Told(fault=f"{options.secret_file}: {error.strerror}")
+        return Told(fault=f"{options.secret_file}: {error.strerror}", is_sent=False)
     try:
         answer = json.loads(octets) if octets.strip() else None
     except ValueError:
@@ -101,18 +110,36 @@ def call(options: ApiOptions, request: Call, values: Mapping[str, str] | None = 
     return Told(answer=answer)
 
 
-def read(options: ApiOptions, values: Mapping[str, str] | None = None) -> Told:
+def read(options: ApiOptions, values: Mapping[str, str] | None = None, *, within_s: float = 60.0) -> Told:
     """The word that tells how it stands; a fault where the answer is about another machine."""
-    told = call(options, options.read, values)
+    told = call(options, options.read, values, within_s=within_s)
     if told.fault:
         return told
     if options.identity and str(_at(told.answer, options.identity_path)) != options.identity:
-        return Told(fault="the interface speaks of another machine than the pinned one")
+        return Told(fault="the interface speaks of another machine than the pinned one", is_other=True)
     word = _at(told.answer, options.path)
     return Told(
         word=None if word is None else str(word),
         fault="" if word is not None else f"no {options.path} in the answer",
     )
+
+
+def ordered(order: Order, options: ApiOptions, *, must_read: bool) -> tuple[Answer, Told]:
+    """Read, and order where it is not so yet, all within the order's deadline; the act's answer and the last thing told.
+
+    ``must_read``: without having read what stands there nothing is ordered. Whatever an order's own answer was, only the
+    next reading counts: it may have been taken before its answer was lost.
+    """
+    ends_s = perf_seconds() + order.deadline_s
+    before = read(options, within_s=order.deadline_s / 2)
+    if before.word is not None and before.word in options.done:
+        return Answer(DONE, evidence={"state": before.word}), before
+    if before.is_other or (must_read and before.fault):
+        return Answer(NOT_DONE, before.fault), before
+    told = call(options, options.act, within_s=ends_s - perf_seconds())
+    if not told.fault:
+        return Answer(DONE), told
+    return Answer(UNKNOWN if told.is_sent else NOT_DONE, told.fault), told
 
 
 def _at(answer: Any, path: str) -> Any:
@@ -125,7 +152,7 @@ def undone(order: Order) -> Answer | None:
     options = order.options(ApiOptions)
     if options.undo is None:
         return None
-    told = call(options, options.undo)
+    told = call(options, options.undo, within_s=order.deadline_s)
     return Answer(UNKNOWN, told.fault) if told.fault else Answer(DONE)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collector.failover.steps.provider_api import ApiOptions, call, read, undone
+from collector.failover.steps.provider_api import ApiOptions, ordered, read, undone
 from collector.failover.steps.step_type import DONE, NOT_DONE, UNKNOWN, Answer, Order
+from config.clock import perf_seconds
 
 MOST_PEACE_S = 20.0
 
@@ -18,15 +19,12 @@ class TrafficFloatingIp:
         return Answer(NOT_DONE, told.fault) if told.fault else Answer(DONE, evidence={"routed_to": told.word})
 
     def act(self, order: Order) -> Answer:
-        options = order.options(ApiOptions)
-        before = read(options)
-        if before.word in options.done:
-            return Answer(DONE, evidence={"routed_to": before.word})
-        told = call(options, options.act)
-        if told.fault and told.after_s:
+        ends_s = perf_seconds() + order.deadline_s
+        answer, told = ordered(order, order.options(ApiOptions), must_read=False)
+        if answer.outcome != DONE and told.after_s:
             # Limits are the rule with these interfaces: the next try comes after the peace that it asks for.
-            order.pause(min(told.after_s, MOST_PEACE_S, order.deadline_s / 2))
-        return Answer(UNKNOWN, told.fault) if told.fault else Answer(DONE)
+            order.pause(min(told.after_s, MOST_PEACE_S, max(0.0, ends_s - perf_seconds())))
+        return answer
 
     def probe(self, order: Order) -> Answer:
         options = order.options(ApiOptions)

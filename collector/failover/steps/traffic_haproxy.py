@@ -50,7 +50,7 @@ class TrafficHaproxy:
         return Answer(DONE)
 
     def act(self, order: Order) -> Answer:
-        return _set(order.options(Options), back=False)
+        return _set(order, back=False)
 
     def probe(self, order: Order) -> Answer:
         options = order.options(Options)
@@ -64,10 +64,11 @@ class TrafficHaproxy:
         return Answer(NOT_DONE, f"{wrong[0]}: the servers stand otherwise") if wrong else Answer(DONE)
 
     def undo(self, order: Order) -> Answer:
-        return _set(order.options(Options), back=True)
+        return _set(order, back=True)
 
 
-def _set(options: Options, *, back: bool) -> Answer:
+def _set(order: Order, *, back: bool) -> Answer:
+    options, ends_s = order.options(Options), perf_seconds() + order.deadline_s
     old, new = (options.new, options.old) if back else (options.old, options.new)
     for place in options.sockets:
         for words in (
@@ -75,7 +76,7 @@ def _set(options: Options, *, back: bool) -> Answer:
             f"set server {options.backend}/{old} state maint",
             f"shutdown sessions server {options.backend}/{old}",
         ):
-            told = _say(place, words)
+            told = _say(place, words, ends_s - perf_seconds())
             if told is None:
                 return Answer(UNKNOWN, f"{place}: no answer to {words.split(' ')[0]}")
             if told.strip():
@@ -97,34 +98,34 @@ def _states(place: str, backend: str) -> dict[str, bool] | None:
     return found
 
 
-def _say(place: str, words: str) -> str | None:
+def _say(place: str, words: str, within_s: float = ASK_S) -> str | None:
     """One command; its answer, None where none came whole in time."""
-    ends_s = perf_seconds() + ASK_S
+    ends_s = perf_seconds() + min(ASK_S, within_s)
     got = bytearray()
     try:
-        with _connected(place) as sock:
+        with _connected(place, ends_s - perf_seconds()) as sock:
             sock.sendall(words.encode("ascii") + b"\n")
             while (part := sock.recv(64 * 1024)) and len(got) < BODY_MAX:
                 got += part
                 if perf_seconds() > ends_s:
                     return None
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no time is left
         return None
     return got.decode(errors="replace")
 
 
-def _connected(place: str) -> socket.socket:
+def _connected(place: str, timeout_s: float) -> socket.socket:
     if place.startswith("/"):
         sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(ASK_S)
         try:
+            sock.settimeout(timeout_s)
             sock.connect(place)
-        except OSError:
+        except (OSError, ValueError):
             sock.close()
             raise
         return sock
     host, _, port = place.rpartition(":")
-    return socket.create_connection((host.strip("[]"), int(port)), timeout=ASK_S)
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s)
 
 
 STEP = TrafficHaproxy()
