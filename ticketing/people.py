@@ -85,6 +85,13 @@ def staff(conn: Connection) -> list[Person]:
     return [_person(row) for row in conn.execute(wanted).mappings()]
 
 
+def names_of_contract(conn: Connection, contract_id: str) -> dict[str, str]:
+    """Log-in name -> name of a client's own people, those who left included: history names them."""
+    table = tables.people
+    found = conn.execute(select(table.c.id, table.c.name).where(table.c.contract_id == contract_id))
+    return {row.id: row.name for row in found}
+
+
 def add_person(
     tx: Connection,
     person_id: str,

@@ -1,4 +1,4 @@
-"""``vartovyi-collector mail check | held | show | save | file | drop``: the mailbox, and letters that wait for a person."""
+"""``vartovyi-collector mail check | held | show | save | file | put | drop``: the mailbox, and letters that wait for a person."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from sqlalchemy import Connection
 
 from collector.commands.desk import Desk, Refused, tell, who
 from collector.mail_intake import mailbox_name
-from ticketing import audit, contracts
+from ticketing import contracts
 from ticketing.acts import Refusal
 from ticketing.channels import mail as mail_channel
-from ticketing.letters import acting, imap, parse, quotes, rows
-from ticketing.letters.decide import Outcome
+from ticketing.letters import held, imap, parse, quotes, rows
 from ticketing.model import CLASSES, Reason
 from ticketing.queries import Viewer
 from ticketing.texts import texts
@@ -35,6 +34,7 @@ def add_verbs(verbs: Any, verb: Callable[..., argparse.ArgumentParser]) -> None:
         ("show", _show, "one letter: what it says, and what became of it"),
         ("save", _save, "write a letter and its files into a folder"),
         ("file", _file, "open a ticket for a letter that was held"),
+        ("put", _put, "a letter that was held belongs to a ticket that is there"),
         ("drop", _drop, "a letter that was held asks for nothing"),
     ):
         one = verb(name, run, text, under)
@@ -43,6 +43,10 @@ def add_verbs(verbs: Any, verb: Callable[..., argparse.ArgumentParser]) -> None:
         )
         if name == "save":
             one.add_argument("--to", type=Path, default=Path(), metavar="FOLDER", help="where to")
+        if name == "put":
+            one.add_argument("--ticket", required=True, type=int, metavar="N", help="the ticket's number")
+        if name == "drop":
+            one.add_argument("--why", default="asks for nothing", metavar="WORDS", help="why it is set aside")
         if name == "file":
             one.add_argument("--contract", required=True, metavar="ID", help="whose ticket it is")
             one.add_argument("--class", dest="class_", type=int, choices=CLASSES, default=6, help="its class")
@@ -126,15 +130,12 @@ def _file(args: argparse.Namespace) -> int:
         now_ms = desk.clock.now_ms()
         actor = Viewer(who(), "admin", from_address="cli")
 
-        def run(tx: Connection) -> int | Refusal:
-            row = _row(tx, args.id)
-            _must_be_held(row)
-            return acting.file_held(tx, contracts.current(tx), row, actor, args.contract, args.class_, now_ms)
-
-        filed = desk.store.write(run)
-    if isinstance(filed, Refusal):
-        said = [filed.reason, *filed.fields.values()]
-        raise Refused(" ".join(texts("en").reason(reason) for reason in said))
+        filed = desk.store.write(
+            lambda tx: held.file(
+                tx, contracts.current(tx), args.id, actor, args.contract, args.class_, now_ms
+            )
+        )
+    _must_be_done(filed)
     tell(args, {"ticket": filed}, f"Filed as ticket {filed}.")
     return 0
 
@@ -142,16 +143,29 @@ def _file(args: argparse.Namespace) -> int:
 def _drop(args: argparse.Namespace) -> int:
     with Desk(args) as desk:
         now_ms = desk.clock.now_ms()
-
-        def run(tx: Connection) -> None:
-            _must_be_held(_row(tx, args.id))
-            reason = Reason("reason.letter.dropped_by", {"who": who()})
-            rows.settle(tx, args.id, Outcome.IGNORED, reason, now_ms)
-            audit.write(tx, now_ms, who(), "mail_drop", f"mail:{args.id}", "cli")
-
-        desk.store.write(run)
+        actor = Viewer(who(), "admin", from_address="cli")
+        done = desk.store.write(lambda tx: held.drop(tx, args.id, actor, args.why, now_ms))
+    _must_be_done(done)
     tell(args, {"dropped": args.id}, f"Letter {args.id} asks for nothing.")
     return 0
+
+
+def _put(args: argparse.Namespace) -> int:
+    with Desk(args) as desk:
+        now_ms = desk.clock.now_ms()
+        actor = Viewer(who(), "admin", from_address="cli")
+        done = desk.store.write(
+            lambda tx: held.put(tx, contracts.current(tx), args.id, actor, args.ticket, now_ms)
+        )
+    _must_be_done(done)
+    tell(args, {"ticket": done}, f"Letter {args.id} stands on ticket {done}.")
+    return 0
+
+
+def _must_be_done(done: Any) -> None:
+    if isinstance(done, Refusal):
+        said = [done.reason, *done.fields.values()]
+        raise Refused(" ".join(dict.fromkeys(texts("en").reason(reason) for reason in said)))
 
 
 def _row(conn: Connection, mail_id: int) -> Any:
@@ -159,11 +173,6 @@ def _row(conn: Connection, mail_id: int) -> Any:
     if row is None:
         raise Refused(f"there is no letter {mail_id}")
     return row
-
-
-def _must_be_held(row: Any) -> None:
-    if row["outcome"] != Outcome.HELD.value:
-        raise Refused(f"letter {row['id']} does not wait: {row['outcome'] or row['state']}")
 
 
 def _plain(row: Any) -> dict[str, Any]:

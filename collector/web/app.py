@@ -24,6 +24,7 @@ from collector.web import (
     failover_pages,
     faults,
     host_pages,
+    letter_pages,
     live,
     new_ticket_pages,
     openapi,
@@ -79,6 +80,7 @@ def litestar_app(context: AppContext) -> Litestar:
         *contract_pages.ROUTES,
         *statement_pages.ROUTES,
         *failover_pages.ROUTES,
+        *letter_pages.ROUTES,
     ]
     return Litestar(
         route_handlers=[api, *pages, live.live, static_files.static_file],

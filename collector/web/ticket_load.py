@@ -47,12 +47,14 @@ class TicketBundle:
     """Of a filed ticket: open tickets of the machine about the same host."""
     lives: Mapping[str, str]
     staff: Sequence[Person]
+    clients: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Log-in name -> name of the client's own people."""
     mirrors: Sequence[MirrorView] = ()
     """Where it stands in external desks; for our own people only."""
 
     @property
     def names(self) -> dict[str, str]:
-        return {person.id: person.name for person in self.staff}
+        return {**self.clients, **{person.id: person.name for person in self.staff}}
 
 
 def load(conn: Connection, book: Book, viewer: Viewer, ticket_id: int) -> TicketBundle | None:
@@ -77,6 +79,7 @@ def load(conn: Connection, book: Book, viewer: Viewer, ticket_id: int) -> Ticket
         open_beside=_open_beside(conn, viewer, view),
         lives=by_host(conn, viewer, view.affected[:MAX_SHOWN_HOSTS]),
         staff=people.staff(conn),
+        clients=people.names_of_contract(conn, view.contract_id),
         mirrors=() if viewer.is_client else mirror_view.of_ticket(conn, ticket_id),
     )
 

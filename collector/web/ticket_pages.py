@@ -30,6 +30,7 @@ from ticketing import acts
 from ticketing.acts import Refusal
 from ticketing.contracts import Book
 from ticketing.ledger import MACHINE
+from ticketing.letters import held
 from ticketing.model import Reason
 from ticketing.queries import EventView, TicketFilter, Viewer, list_tickets
 from ticketing.runbook import page as runbook
@@ -94,8 +95,12 @@ async def ticket_list(request: Request[Any, Any, Any]) -> Response[Any]:
     words = texts(visitor.language)
     narrowed = ticket_search.with_text(wanted.narrowed(viewer.person_id), wanted.q, words, book)
     after = ticket_search.mark(request.query_params.get("after"))
-    page, names = await context.read(
-        lambda conn: (list_tickets(conn, viewer, narrowed, PAGE, after), ticket_load.names_of(conn))
+    page, names, letters = await context.read(
+        lambda conn: (
+            list_tickets(conn, viewer, narrowed, PAGE, after),
+            ticket_load.names_of(conn),
+            0 if viewer.is_client else held.count(conn),
+        )
     )
     now_ms = context.clock.now_ms()
     values = {
@@ -108,6 +113,7 @@ async def ticket_list(request: Request[Any, Any, Any]) -> Response[Any]:
         "first_url": wanted.address(),
         "next_url": wanted.address(ticket_search.mark_text(page.after)) if page.after else "",
         "live": "tickets",
+        "letters": letters,
     }
     return render.page(request, "tickets.html", values)
 
