@@ -40,6 +40,9 @@ class MailIntakeSettings:
     )
     user: str = setting("", help="IMAP user")
     password_file: Optional[Path] = setting(None, help="file that holds the IMAP password")
+    ca_file: Optional[Path] = setting(
+        None, help="CA certificates (PEM) that the server's must come from; empty: the system's"
+    )
     folder: str = setting("INBOX", help="folder that is read", max=200)
     done_folder: str = setting(
         "", help="where letters go once they are taken; empty: they stay, marked as seen", max=200
@@ -98,6 +101,9 @@ class MailSettings:
     )
     user: str = setting("", help="SMTP user; empty: no log-in")
     password_file: Optional[Path] = setting(None, help="file that holds the SMTP password")
+    ca_file: Optional[Path] = setting(
+        None, help="CA certificates (PEM) that the server's must come from; empty: the system's"
+    )
     sender: str = setting("vartovyi@localhost", help="From address")
     timeout_s: Duration = setting(Duration(20.0), help="time-out of each step of a delivery", min=1, max=30)
     token_key_file: Optional[Path] = setting(

@@ -115,10 +115,11 @@ class Post(Receiver):
 
 
 class SmtpSettings:
-    host, tls, user, password_file, sender, timeout_s = (
+    host, tls, user, password_file, ca_file, sender, timeout_s = (
         "127.0.0.1",
         "none",
         "",
+        None,
         None,
         "desk@desk.example",
         1.0,

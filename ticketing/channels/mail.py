@@ -43,6 +43,11 @@ class MailSettings(Protocol):
     @property
     def password_file(self) -> Path | None: ...
     @property
+    def ca_file(self) -> Path | None:
+        """What the server's certificate must come from; None = the system's CAs."""
+        ...
+
+    @property
     def sender(self) -> str: ...
     @property
     def timeout_s(self) -> float: ...
@@ -226,14 +231,19 @@ def _id(value: str, domain: str) -> str:
     return f"<{inner}>" if fits and not any(c in inner for c in "<> ") else ""
 
 
+def _trusted(settings: MailSettings) -> ssl.SSLContext:
+    """Certificate and name are checked, always; OSError where ca_file cannot be read."""
+    return ssl.create_default_context(cafile=None if settings.ca_file is None else str(settings.ca_file))
+
+
 def _connected(settings: MailSettings) -> smtplib.SMTP:
     if settings.tls == "tls":
-        context = ssl.create_default_context()
+        context = _trusted(settings)
         return smtplib.SMTP_SSL(settings.host, settings.port, timeout=settings.timeout_s, context=context)
     smtp = smtplib.SMTP(settings.host, settings.port, timeout=settings.timeout_s)
     if settings.tls == "starttls":
         try:
-            smtp.starttls(context=ssl.create_default_context())
+            smtp.starttls(context=_trusted(settings))
         except BaseException:
             smtp.close()
             raise

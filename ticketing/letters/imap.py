@@ -47,6 +47,11 @@ class MailboxSettings(Protocol):
     @property
     def password_file(self) -> Path | None: ...
     @property
+    def ca_file(self) -> Path | None:
+        """What the server's certificate must come from; None = the system's CAs."""
+        ...
+
+    @property
     def folder(self) -> str: ...
     @property
     def done_folder(self) -> str:
@@ -167,16 +172,21 @@ def connect(settings: MailboxSettings) -> Mailbox:
         raise MailboxFault(_said(error)) from None
 
 
+def _trusted(settings: MailboxSettings) -> ssl.SSLContext:
+    """Certificate and name are checked, always; OSError where ca_file cannot be read."""
+    return ssl.create_default_context(cafile=None if settings.ca_file is None else str(settings.ca_file))
+
+
 def _connected(settings: MailboxSettings) -> imaplib.IMAP4:
     if settings.tls == "tls":
-        context = ssl.create_default_context()
+        context = _trusted(settings)
         return imaplib.IMAP4_SSL(
             settings.host, settings.port, ssl_context=context, timeout=settings.timeout_s
         )
     imap = imaplib.IMAP4(settings.host, settings.port, timeout=settings.timeout_s)
     if settings.tls == "starttls":
         try:
-            imap.starttls(ssl.create_default_context())
+            imap.starttls(_trusted(settings))
         except BaseException:
             _drop(imap)
             raise

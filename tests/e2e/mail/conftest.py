@@ -51,8 +51,18 @@ def post():
 
 @pytest.fixture
 def dovecot():
+    yield from _started()
+
+
+@pytest.fixture
+def tls_dovecot():
+    """With TLS and STARTTLS, a certificate for ``localhost`` and nobody else."""
+    yield from _started("localhost")
+
+
+def _started(tls_name=""):
     require_package("dovecot")
-    server = Dovecot()
+    server = Dovecot(tls_name)
     try:
         server.start()
         yield server

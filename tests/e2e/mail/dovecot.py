@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import grp
 import imaplib
 import os
@@ -13,6 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
 PASSWORD = "imap-secret-4711"
 
 CONFIG = """
@@ -21,7 +27,7 @@ state_dir = {dir}/state
 log_path = {dir}/log
 protocols = imap
 listen = 127.0.0.1
-ssl = no
+{ssl}
 disable_plaintext_auth = no
 default_login_user = {login}
 default_internal_user = {internal}
@@ -35,7 +41,8 @@ service imap-login {{
     port = {port}
   }}
   inet_listener imaps {{
-    port = 0
+    port = {tls_port}
+    ssl = yes
   }}
 }}
 service anvil {{
@@ -55,14 +62,55 @@ userdb {{
 """
 
 
+TLS = """ssl = yes
+ssl_cert = <{dir}/server.crt
+ssl_key = <{dir}/server.key
+"""
+
+
+def certificate(folder: Path, name: str) -> None:
+    """``ca.crt``, and ``server.crt`` with ``server.key`` for this name, signed by it."""
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    since = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)
+
+    def built(subject: str, of: ec.EllipticCurvePrivateKey, *, is_ca: bool) -> bytes:
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test CA")]))
+            .public_key(of.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(since)
+            .not_valid_after(since + dt.timedelta(days=30))
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(subject)]), critical=False)
+        )
+        return made.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    (folder / "ca.crt").write_bytes(built("Test CA", ca_key, is_ca=True))
+    (folder / "server.crt").write_bytes(built(name, key, is_ca=False))
+    (folder / "server.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+
+
 class Dovecot:
     """Started by ``start``, gone with ``stop``; what it holds goes with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls_name: str = "") -> None:
+        """``tls_name``: it speaks TLS on ``tls_port`` and STARTTLS on ``port``, with a certificate for this name."""
+        self.tls_name = tls_name
         self.folder = Path(tempfile.mkdtemp(prefix="vt-dovecot-"))
         self.folder.chmod(0o755)  # its log-in process runs as another user
         with socket.create_server(("127.0.0.1", 0)) as sock:
             self.port = sock.getsockname()[1]
+        self.tls_port = 0
+        if tls_name:
+            with socket.create_server(("127.0.0.1", 0)) as sock:
+                self.tls_port = sock.getsockname()[1]
+            certificate(self.folder, tls_name)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -71,6 +119,8 @@ class Dovecot:
         values = {
             "dir": self.folder,
             "port": self.port,
+            "tls_port": self.tls_port,
+            "ssl": TLS.format(dir=self.folder) if self.tls_name else "ssl = no",
             "password": PASSWORD,
             "login": "dovenull" if is_root else me,
             "internal": "dovecot" if is_root else me,

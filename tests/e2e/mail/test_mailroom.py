@@ -142,6 +142,44 @@ def test_a_mailbox_that_cannot_be_used_says_why_and_no_secret(tmp_path, dovecot,
     assert "imap-secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("tls", ["tls", "starttls"])
+def test_letters_are_read_over_tls_and_by_starttls(tmp_path, tls_dovecot, tls):
+    port = tls_dovecot.tls_port if tls == "tls" else tls_dovecot.port
+    ca_file = str(tls_dovecot.folder / "ca.crt")
+    config = write_settings(tmp_path, tls_dovecot, host="localhost", port=port, tls=tls, ca_file=ca_file)
+    store = make_store(config, now_ms())
+    tls_dovecot.deliver(letter(subject="Через TLS"))
+    intake = intake_of(config, store)
+    intake.look()
+    intake.act()
+    assert titles(store) == ["Через TLS"]
+    store.close()
+
+
+@pytest.mark.parametrize("tls", ["tls", "starttls"])
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [({"ca_file": None}, "CERTIFICATE_VERIFY_FAILED"), ({"host": "127.0.0.1"}, "CERTIFICATE_VERIFY_FAILED")],
+    ids=["a CA that we do not know", "a name that is not the server's"],
+)
+def test_a_server_that_cannot_prove_who_it_is_gets_no_password(tmp_path, tls_dovecot, tls, changes, word):
+    port = tls_dovecot.tls_port if tls == "tls" else tls_dovecot.port
+    ca_file = str(tls_dovecot.folder / "ca.crt")
+    config = write_settings(tmp_path, tls_dovecot, host="localhost", port=port, tls=tls, ca_file=ca_file)
+    settings = dataclasses.replace(load(config, CollectorSettings).mail.intake, **changes)
+    with pytest.raises(imap.MailboxFault, match=word) as caught:
+        imap.connect(settings)
+    assert "imap-secret" not in str(caught.value)
+    said = (tls_dovecot.folder / "log").read_text() if (tls_dovecot.folder / "log").exists() else ""
+    assert "Login: user=<desk>" not in said
+
+
+def test_a_server_without_starttls_gets_no_password_either(tmp_path, dovecot):
+    config = write_settings(tmp_path, dovecot, host="localhost", tls="starttls")
+    with pytest.raises(imap.MailboxFault):
+        imap.connect(load(config, CollectorSettings).mail.intake)
+
+
 def test_a_mail_server_that_goes_away_and_returns_costs_no_letter(tmp_path, dovecot):
     config = write_settings(tmp_path, dovecot)
     store = make_store(config, now_ms())

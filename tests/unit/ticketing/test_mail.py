@@ -26,6 +26,7 @@ class Settings:
     tls: str = "none"
     user: str = ""
     password_file: Path | None = None
+    ca_file: Path | None = None
     sender: str = "vartovyi@desk.example"
     timeout_s: float = 5.0
 
