@@ -275,7 +275,9 @@ class Collector:
         mirrors = Mirrors(self.store.write, self.book, desks, clock, settings.public_url)
         looks = MirrorLooks(self.store, clock, mirrors, settings.outbox)
         replies = replies_of(settings)
-        sends = OutboxWorkers(self.store, clock, settings, worker, replies=replies, mirrors=mirrors)
+        sends = OutboxWorkers(
+            self.store, clock, settings, worker, replies=replies, mirrors=mirrors, book=self.book
+        )
         return looks, HooksApp(self.store, clock, desks, looks.wake), sends
 
     def _wake_probes(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from collector import mail_parts
 from collector.failover import asking
 from collector.settings import CollectorSettings
 from collector.store.engine import Store
@@ -19,6 +20,8 @@ from config.clock import Clock
 from config.log import fields
 from ticketing import figures, outbox, provider_cases
 from ticketing.channels import chat, mail, provider_api, webhook
+from ticketing.contracts import Book
+from ticketing.messages import Part
 from ticketing.mirrors import delivery
 from ticketing.mirrors.delivery import Mirrors
 from ticketing.mirrors.links import CHANNEL
@@ -87,8 +90,13 @@ class OutboxWorkers:
         *,
         replies: mail.Replies | None = None,
         mirrors: Mirrors | None = None,
+        book: Callable[[], Book] | None = None,
     ) -> None:
-        """``replies`` = where answers to our mail go; None where no mailbox is read. ``mirrors`` = external desks."""
+        """``replies`` = where answers to our mail go; None where no mailbox is read. ``mirrors`` = external desks.
+
+        ``book`` = the contracts in force; without it mails say nothing of what happened around their tickets.
+        """
+        self._book = book
         self._store = store
         self._mirrors = mirrors
         self._replies = replies
@@ -157,10 +165,13 @@ class OutboxWorkers:
     def _extras(self, row: Any) -> mail.Extras:
         """The plots are of what the desk knew when the mail was written, so that every attempt shows the same."""
         shown: Sequence[Mapping[str, Any]] = ()
+        beside: Sequence[Part] = ()
         if row["ticket_id"] is not None:
             with self._store.read() as conn:
                 shown = figures.evidence(conn, row["ticket_id"], row["created_at_ms"])
-        return mail.Extras(self._settings.public_url, self._replies, shown, self._act_url(row))
+                if self._book is not None and "letter" not in row["payload"]:
+                    beside = mail_parts.around(conn, self._book(), row["payload"])
+        return mail.Extras(self._settings.public_url, self._replies, shown, beside, self._act_url(row))
 
     def _act_url(self, row: Any) -> str:
         """The one-time link of a message that asks its reader to decide: it lives in this attempt alone."""

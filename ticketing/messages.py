@@ -62,9 +62,16 @@ def ticket_url(payload: Mapping[str, Any], public_url: str) -> str:
 
 
 def compose(
-    payload: Mapping[str, Any], public_url: str, figures: Sequence[Figure] = (), act_url: str = ""
+    payload: Mapping[str, Any],
+    public_url: str,
+    figures: Sequence[Figure] = (),
+    act_url: str = "",
+    around: Sequence[Part] = (),
 ) -> Message:
-    """The message of one event; HTML names the figures' pictures as ``cid:NAME``. ``act_url``: where its reader decides."""
+    """The message of one event; HTML names the figures' pictures as ``cid:NAME``.
+
+    ``act_url``: where its reader decides; ``around``: blocks at its end.
+    """
     zone = payload["contract"]["zone"]
     words = texts(payload["language"]).at(zone)
     notice = words.get(f"notice.{payload['event']}")
@@ -72,7 +79,7 @@ def compose(
     ticket_id = payload["ticket"]["id"]
     subject_key = "mail.subject" if ticket_id else "mail.subject_note"
     subject = words.get(subject_key, ticket=ticket_id, notice=notice, summary=one_line)
-    parts = _parts(payload, words)
+    parts = [*_parts(payload, words), *around]
     if figures:
         parts.insert(_behind_facts(parts), Part(words.get("mail.plots"), figures=tuple(figures)))
     if asked := decide_words(payload, act_url, words):

@@ -72,6 +72,8 @@ class Extras:
     """None = nobody reads answers, so none are invited."""
     evidence: Sequence[Mapping[str, Any]] = ()
     """Bodies of the ticket's evidence, newest first: its plots go along as pictures."""
+    around: Sequence[Part] = ()
+    """Further blocks: what happened around the ticket."""
     act_url: str = ""
     """Where the reader may decide, once; it holds a secret and stands in the letter alone."""
 
@@ -132,7 +134,7 @@ def compose_letter(row: Mapping[str, Any], sender: str, extras: Extras | None = 
         message, drawn = _own_words(payload, extras)
     else:
         drawn = _drawn(payload, extras)
-        message = compose(payload, extras.public_url, drawn, extras.act_url)
+        message = compose(payload, extras.public_url, drawn, extras.act_url, extras.around)
     domain = sender.rpartition("@")[2].strip("<> ") or "localhost"
     letter = EmailMessage(policy=SMTP)
     letter["From"] = sender
