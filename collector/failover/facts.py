@@ -179,10 +179,12 @@ class Facts:
         return self.switch_time_s if self.switch_time_s is not None else float(self.pair.switch_time)
 
     def exposure_s(self) -> float | None:
-        """Seconds of writes that may be lost (I3): the last lag, and what was written after that sample.
+        """Seconds of writes that may be lost (I3): those between what the backup holds and the end of writing.
 
-        Writes stopped when the primary was fenced, or, where no client could reach it, when the outage began.
-        Nothing can be lost that was never held: a pair without state is exposed to nothing.
+        It holds all up to its last sample less the lag; a sample taken after the end of writing counts time in which
+        nothing was written any more, and that much less is lost. Writes stopped when the primary was fenced, or, where
+        no client could reach it, when the outage began. Nothing can be lost that was never held: a pair without state
+        is exposed to nothing.
         """
         if not self.pair.stateful:
             return 0.0
@@ -192,7 +194,7 @@ class Facts:
         stopped_ms = self.now_ms if self.writes_stopped_at_ms is None else self.writes_stopped_at_ms
         if self.outage_at_ms is not None:
             stopped_ms = min(stopped_ms, self.outage_at_ms)
-        return lag.lag_s + max(0, stopped_ms - lag.taken_at_ms) / 1000
+        return max(0.0, lag.lag_s + (stopped_ms - lag.taken_at_ms) / 1000)
 
     def best_fence(self) -> str:
         """The strongest level that can work now; F0 where none can."""

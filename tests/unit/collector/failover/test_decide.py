@@ -120,6 +120,16 @@ def test_what_was_written_after_the_lag_was_measured_counts_as_lost_until_the_en
     assert facts(pair=pair(stateful=False), backup=Backup(True)).exposure_s() == 0.0
 
 
+def test_a_lag_that_was_taken_after_the_end_of_writing_counts_no_time_in_which_nothing_was_written():
+    """A copy's lag grows with every second that its primary is dead: that is no lost write."""
+    outage_ms = facts().outage_at_ms
+    assert outage_ms is not None
+    later = Backup(True, lag=LagSample(92.0, outage_ms + 90_000))
+    assert facts(outage_ms + 90_000, backup=later).exposure_s() == 2.0
+    applied = Backup(True, lag=LagSample(0.0, outage_ms + 90_000))
+    assert facts(outage_ms + 90_000, backup=applied).exposure_s() == 0.0
+
+
 def test_the_latest_start_leaves_the_time_that_a_switch_takes():
     assert facts(switch_time_s=300.0).latest_start_ms() == T0 + 1_500_000
 
