@@ -52,6 +52,8 @@ WELL = "ok"
 OUTAGE = frozenset({"silence", "service"})
 UNFIT = {"fs_space": "disk", "fs": "file system", "memory": "memory", "unit": "unit", "service": "service"}
 """Families of findings of weight that make a backup unfit to take over, and how they are named."""
+STOPPED = frozenset({"unit", "service"})
+"""Of these, what an old primary lacks because it was stopped: on the way back it must not count."""
 HEAVY = ("high", "critical")
 P90_OF = 20
 
@@ -108,7 +110,10 @@ def gather_for(
     turned = dataclasses.replace(pair, primary=pair.backup, backup=pair.primary, waivers=list(pair.waivers))
     state = runs.pair_state(conn, pair.id)
     facts = gather(conn, book, contract, turned, now_ms, sight)
-    return dataclasses.replace(facts, pair_epoch=state.epoch)
+    # Isolated, it does not run what it is to take over: that says nothing against it, and the promotion asks for its role.
+    unfit = tuple(what for what in facts.backup.unfit if what not in STOPPED)
+    backup = dataclasses.replace(facts.backup, unfit=unfit)
+    return dataclasses.replace(facts, pair_epoch=state.epoch, backup=backup)
 
 
 def pairs_of(book: Book) -> list[tuple[Contract, PairTerms]]:
