@@ -251,20 +251,25 @@ class FailoverWorker:
             return
         deadline_s = min(move.deadline_s, left_s - 0.5)
         order = self._order(turn, step, attempt, deadline_s)
+        began_ms = self._clock.mono_ms()
         answer = self._do("act", order)
+        # The step's own time stands in the journal: what is left of a switch is ours.
+        took_ms = self._clock.mono_ms() - began_ms
         self._watch("acted", run.id, step.key)
         turn.seq = intent.seq
-        self._write(turn, "result", {"step": step.key, **answer.to_dict()})
+        self._write(turn, "result", {"step": step.key, "took_ms": took_ms, **answer.to_dict()})
         self._watch("result", run.id, step.key)
 
     def _probe(self, turn: _Turn, step: Step) -> None:
         attempt = max(1, turn.run.step(step.key).attempts)
         order = self._order(turn, step, attempt, self._settings.ask_s)
+        began_ms = self._clock.mono_ms()
         answer = self._do("probe", order)
         if answer.outcome == DONE and step.phase == "verify" and turn.run.plan.kind != "rehearsal":
             answer = self._seen_elsewhere(turn, order, answer)
+        took_ms = self._clock.mono_ms() - began_ms
         self._watch("probed", turn.run.id, step.key)
-        self._write(turn, "probe", {"step": step.key, **answer.to_dict()})
+        self._write(turn, "probe", {"step": step.key, "took_ms": took_ms, **answer.to_dict()})
 
     def _do(self, verb: str, order: Order) -> Answer:
         """The step's own answer; without effects (a rehearsal on a live pair) only whether it could be done (I15)."""
