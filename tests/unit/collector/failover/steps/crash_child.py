@@ -1,6 +1,8 @@
-"""A collector's failover worker as a process of its own, which kills itself at the boundary that it is told.
+"""A collector's failover worker as a process of its own, which kills or stops itself at the boundary that it is told.
 
-python -m tests...crash_child DATABASE SETTINGS HOLDER BOUNDARY ALONE
+python -m tests...crash_child DATABASE SETTINGS HOLDER BOUNDARY ALONE [WORD]
+
+BOUNDARY is its number, or its words ("acting promote-0"); WORD kill (SIGKILL) or stop (SIGSTOP, as a paused guest).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from ticketing import contracts
 DEADLINE_S = 60
 
 
-def main(url: str, settings: str, holder: str, boundary: int, is_alone: bool) -> int:
+def main(url: str, settings: str, holder: str, boundary: str, is_alone: bool, sign: int) -> int:
     """Move until no run is open; exit 0 then, 3 when the time is over."""
     store, clock = Store.open(url), SystemClock()
     lease = Lease(store, holder, 6.0 if not is_alone else 15.0, is_alone=is_alone)
@@ -32,8 +34,10 @@ def main(url: str, settings: str, holder: str, boundary: int, is_alone: bool) ->
     def watch(what: str, run: str, step: str) -> None:
         print(f"{len(seen)} {what} {step}", flush=True)
         seen.append(what)
-        if len(seen) - 1 == boundary:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if boundary in (str(len(seen) - 1), f"{what} {step}"):
+            os.kill(os.getpid(), sign)
+            # Another thread may be the one that takes the signal: this one goes no further before it holds for all.
+            clock.wait(threading.Event(), 1.0)
 
     with store.read() as conn:
         book = contracts.current(conn)
@@ -59,4 +63,5 @@ def main(url: str, settings: str, holder: str, boundary: int, is_alone: bool) ->
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5] == "alone"))
+    SIGN = signal.SIGSTOP if sys.argv[6:] == ["stop"] else signal.SIGKILL
+    sys.exit(main(*sys.argv[1:5], sys.argv[5] == "alone", SIGN))

@@ -7,6 +7,7 @@ command. What each effect did is a line in a file that only the effect writes.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -125,20 +126,24 @@ class Stage:
         self.house.tick()
         (self.run,) = self.house.runs()
 
-    def child(self, boundary: int, holder: str, alone: str = "alone") -> tuple[int, list[str]]:
-        """One collector; its exit status and the boundaries that it came to."""
+    def begun(self, boundary: int | str, holder: str, *words: str) -> subprocess.Popen[str]:
+        """One collector, on its way."""
         argv = [sys.executable, str(Path(__file__).with_name("crash_child.py")), self.url]
-        done = subprocess.run(
-            [*argv, str(self.folder / "settings.yaml"), holder, str(boundary), alone],
+        return subprocess.Popen(
+            [*argv, str(self.folder / "settings.yaml"), holder, str(boundary), *words],
             cwd=ROOT,
             env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
-            check=False,
         )
-        assert done.returncode in (0, -9), done.stderr[-2000:]
-        return done.returncode, done.stdout.splitlines()
+
+    def child(self, boundary: int, holder: str, alone: str = "alone") -> tuple[int, list[str]]:
+        """One collector to its end; its exit status and the boundaries that it came to."""
+        with self.begun(boundary, holder, alone) as child:
+            out, err = child.communicate(timeout=120)
+        assert child.returncode in (0, -9), err[-2000:]
+        return child.returncode, out.splitlines()
 
     def traces(self, name: str) -> int:
         path = self.folder / name
@@ -234,3 +239,38 @@ def test_another_collector_waits_until_the_first_one_s_act_cannot_be_on_its_way(
     assert status == 0
     number = next(line.split()[0] for line in lines if line.endswith(boundary))
     assert run_of(tmp_path / "again", sshd, provider, int(number), "shared")[1] == "hold_down"
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+@pytest.mark.parametrize("boundary", ["acting fence-0-0", "acting promote-0"])
+def test_a_collector_that_was_paused_past_its_lease_acts_no_more(sshd, provider, tmp_path, boundary) -> None:
+    """E3: it stands still with its intent written and the act before it; meanwhile another one ends the run."""
+    stage = Stage(tmp_path / "x", sshd, provider)
+    first = stage.begun(boundary, "one", "shared", "stop")
+    try:
+        while not is_stopped(first.pid):
+            assert first.poll() is None, first.communicate()
+            threading.Event().wait(0.05)
+        assert stage.child(-1, "two", "shared")[0] == 0
+        ended = stage.audit()
+        assert ended.state.value == "hold_down", (ended.state, ended.reason)
+        traces = [stage.traces(name) for name in ("fenced", "promoted")]
+        with stage.house.store.read() as conn:
+            n = len(runs.entries_of(conn, stage.run.id))
+        first.send_signal(signal.SIGCONT)
+        # It turns on for a while with the lease that it believes to hold.
+        with pytest.raises(subprocess.TimeoutExpired):
+            first.wait(5)
+        assert [stage.traces(name) for name in ("fenced", "promoted")] == traces
+        assert stage.traces("promoted") == 1
+        assert provider.orders == ["b9"]
+        with stage.house.store.read() as conn:
+            assert len(runs.entries_of(conn, stage.run.id)) == n
+        stage.audit()
+    finally:
+        first.kill()
+        first.communicate()
+        stage.close()
