@@ -26,7 +26,7 @@ CONFORMANCE := $(wildcard tests/conformance)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test check test-agent e2e sim sim-month sim-desk mirrors-kill failover-random score bench bench-agent clean setup format runbook \
+.PHONY: help run test check test-agent e2e sim sim-month sim-desk mirrors-kill failover-random failover-lab score bench bench-agent clean setup format runbook \
 	fault-disk fault-service fault-agent heal
 
 help: ## this list
@@ -71,6 +71,10 @@ sim-month: $(DEV_STAMP) ## a simulated month that opens no ticket: SEED=, DAYS=,
 
 failover-random: $(DEV_STAMP) ## random histories of the failover engine: N= (100000), SEED=; a broken law prints its seed
 	@$(PY) -m tests.unit.collector.failover.histories --n $(or $(N),100000) --seed $(or $(SEED),0)
+
+failover-lab: $(DEV_STAMP) ## the failover laboratory, one row a case: CASES=A1,B2 RUNS= (random schedules, 200) SEED= JOBS= WRITE=1 (root)
+	@$(PY) -m tests.tools.setup
+	@$(PY) -m tests.lab $(if $(CASES),--cases $(CASES)) --runs $(or $(RUNS),200) --seed $(or $(SEED),1) --jobs $(or $(JOBS),2) $(if $(WRITE),--write)
 
 sim-desk: $(DEV_STAMP) ## a simulated month of the desk, every clock counted again: SEED=, TICKETS=, DAYS=
 	@$(PY) -m tests.sim.desk_month $(if $(SEED),--seed $(SEED)) --tickets $(TICKETS) --days $(DAYS)

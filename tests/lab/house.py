@@ -108,6 +108,12 @@ class House:
         """Route the clients' address to this host."""
         self.ip("prov", "route", "replace", f"{VIP}/32", "via", ADDRESS[place])
 
+    def wire(self, place: str, is_up: bool) -> None:
+        """The place's only wire. Taken down at its own end, so that the router's routes stay what they were."""
+        self.ip(place, "link", "set", "to-prov", "up" if is_up else "down")
+        if is_up:
+            self.ip(place, "route", "replace", "default", "via", ROUTER[place])
+
     def clients_led_to(self) -> list[str]:
         """The hosts that the clients' address is routed to: one, or the laboratory is broken."""
         told = self.ip("prov", "route", "show", f"{VIP}/32")
@@ -116,7 +122,13 @@ class House:
     # what runs there
 
     def exec(
-        self, place: str, argv: Sequence[str], *, timeout_s: float = 30.0, check: bool = True, **more: Any
+        self,
+        place: str,
+        argv: Sequence[str | Path],
+        *,
+        timeout_s: float = 30.0,
+        check: bool = True,
+        **more: Any,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command there to its end."""
         return subprocess.run(
@@ -124,7 +136,9 @@ class House:
             check=check, capture_output=True, text=True, timeout=timeout_s, **more,
         )  # fmt: skip
 
-    def popen(self, place: str, argv: Sequence[str], *, log: str = "", **more: Any) -> subprocess.Popen[Any]:
+    def popen(
+        self, place: str, argv: Sequence[str | Path], *, log: str = "", **more: Any
+    ) -> subprocess.Popen[Any]:
         """Start a program there; ``ip netns exec`` becomes the program, so its pid is the program's.
 
         ``log`` names a file of the house's folder that takes what it says; it is ended with the house.

@@ -49,7 +49,7 @@ class Sshd:
         (folder / "sshd_config").write_text(
             f"Port {self.port}\nListenAddress {address}\nHostKey {folder / 'host'}\n"
             f"AuthorizedKeysFile {folder / 'authorized_keys'}\n"
-            f"PidFile {folder / 'pid'}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+            f"PidFile {folder / 'pid'}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nLoginGraceTime 20\n"
             # What root's shell does when it starts on this machine (rehash, banners) is no part of any test.
             f"SetEnv HOME={folder}\n"
         )

@@ -41,6 +41,13 @@ def test_an_epoch_only_grows_and_belongs_to_one_primary(words) -> None:
     assert words("epoch", PAIR).out == "epoch 3 primary b9\n"
 
 
+def test_the_first_epoch_of_a_new_pair_names_its_primary(words) -> None:
+    """What an engineer says on both hosts when the pair is set up: the first plan's epoch is higher."""
+    assert words("arm", "new+pair", "0", "a1").out == "epoch 0 primary a1\n"
+    assert words("arm", "new+pair", "0", "b9").rc == 75
+    assert words("arm", "new+pair", "1", "b9").rc == 0
+
+
 def test_an_order_of_a_lower_epoch_is_refused(words, sshd, tmp_path) -> None:
     sshd.allow("steps", "mark", f"echo $VARTOVYI_EPOCH >> {tmp_path}/marks\n")
     words("arm", PAIR, "5", "b9")

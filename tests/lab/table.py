@@ -1,0 +1,116 @@
+"""The table of failover.md 9.2: every case with what proves it. A test asks whether it is whole; ``make failover-lab`` plays it.
+
+An id before the dot is the specification's; what follows tells its variants apart. A case is played here (``do``), proven by
+a test elsewhere that uses the real part (``test``), or said to be not built (``why_not``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.lab import faults as f
+from tests.lab.given import Scale, port_fence, power_fence
+from tests.lab.household import Household
+from tests.lab.play import Case, Expect
+
+SPECIFIED = (
+    *(f"A{n}" for n in range(1, 11)), *(f"B{n}" for n in range(1, 7)), *(f"C{n}" for n in range(1, 5)),
+    *(f"D{n}" for n in range(1, 5)), "E1", "E2", "E3", "F1", "F2", *(f"G{n}" for n in range(1, 6)), "H1", "H2",
+    "I1", "I2", "I3", "J1",
+)  # fmt: skip
+
+SWITCHED = Expect(("hold_down", "failback_ready"), "back", is_switched=True)
+NOTHING = Expect(("",), "prim")
+STUCK = Expect(("stuck",), None)
+ASKED = Expect(("await_approval",), None)
+REFUSED = Expect(("",), None)
+
+TENTH = "dwell 6 s for 60, heartbeat 2 s for 10, looks 5 s for 30"
+
+PARTLY = "healed after 0.3 of the dwell (12 s for 60)"
+HANGS = "20 s against a deadline of 10 (120 against 60)"
+TTL = "gate ttl 12 s for 60"
+
+
+def whoever(home: Household) -> Expect:
+    """Either nothing was switched, or it was switched wholly; in between is a person's."""
+    state = home.state()
+    if state in SWITCHED.state:
+        return Expect(SWITCHED.state, "back")
+    return Expect((state,), "prim" if home.may_write() == ["prim"] else None)
+
+
+def two_fences(folder: Path) -> dict[str, Any]:
+    return {"fence": [[power_fence()], [port_fence(folder)]]}
+
+
+def port_only(folder: Path) -> dict[str, Any]:
+    return {"fence": [[port_fence(folder)]]}
+
+
+TICK = "tests/unit/collector/failover/test_tick_step.py::"
+YES = "tests/unit/collector/failover/test_approvals.py::"
+WRAPPER = "tests/unit/collector/failover/steps/test_wrapper.py::"
+SSH = "tests/unit/collector/failover/steps/test_ssh.py::"
+CRASH = "tests/unit/collector/failover/steps/test_crashes.py::"
+
+CASES: tuple[Case, ...] = (
+    Case("A1", "prim process killed", "ON_BACKUP", f.a1, SWITCHED, is_core=True, scaled=TENTH),
+    Case("A2", "prim namespace links down", "fence by oob, ON_BACKUP", f.a2, SWITCHED, is_core=True, scaled=TENTH),
+    Case("A3", "prim cut from coll only", "no failover, path ticket", f.a3, NOTHING, scaled=TENTH),
+    Case("A4", "coll cut from all", "nothing about hosts", f.a4, NOTHING, scaled=TENTH),
+    Case("A5", "43 s partition, then heal", "no failover", f.a5, NOTHING, Scale(dwell=12.0), scaled=PARTLY),
+    Case("A6.there", "one-way loss coll->prim", "no failover", f.a6_there, NOTHING, scaled=TENTH),
+    Case("A6.back", "one-way loss prim->coll", "no failover", f.a6_back, NOTHING, scaled=TENTH),
+    Case("A7.30", "30 % random loss", "at most one decision", f.a7_30, whoever, scaled=TENTH),
+    Case("A7.60", "60 % random loss", "at most one decision", f.a7_60, whoever, scaled=TENTH),
+    Case("A7.90", "90 % random loss", "at most one decision", f.a7_90, whoever, scaled=TENTH),
+    Case("A8", "half-open: sshd and service stopped, ping ok", "ON_BACKUP by F4", f.a8, SWITCHED, scaled=TENTH),
+    Case("A9", "load: prim slow, not dead", "no failover", f.a9, NOTHING, scaled=TENTH),
+    Case("A10", "flapping link", "one incident, one decision", f.a10, whoever, scaled="ten flaps of a third of the dwell each"),
+    Case("B1", "fence says ok but host lives", "next level, then STUCK", f.b1, STUCK, terms=two_fences, is_core=True),
+    Case("B2", "provider's interface down", "request; no promote", f.b2, ASKED, is_core=True),
+    Case("B2.later", "down when the order is given", "STUCK; no promote", f.b2_later, STUCK),
+    Case("B3", "fence command hangs", "deadline, probe, again", f.b3, SWITCHED, scaled=HANGS),
+    Case("B4", "fence ok, answer lost", "probe finds off, once", f.b4, SWITCHED, is_core=True),
+    Case("B5", "prim revives during FENCING", "fenced all the same; isolated after", f.b5, SWITCHED),
+    Case("B6", "fence maps to the wrong host", "refused before any order", f.b6, ASKED),
+    Case("C1", "backup lag > RPO", "request, no auto", f.c1, ASKED, Scale(rpo=8.0)),
+    Case("C2", "backup's service broken", "refused before fencing", f.c2, REFUSED),
+    Case("C3.fails", "promote script exit 1", "one retry, STUCK", f.c3_fails, STUCK),
+    Case("C3.hangs", "promote script hangs", "STUCK, never a guess", f.c3_hangs, STUCK),
+    Case("C3", "promote succeeds with lost connection", "probe forward, once", f.c3_link_lost, SWITCHED, is_core=True),
+    Case("C4", "backup dies after FENCED", "STUCK, no second promote", f.c4, STUCK),
+    Case("D1", "DNS server refuses the prerequisite", "stop, STUCK", why_not="room parts: bind9"),
+    Case("D2", "one of two authoritative servers stale", "VERIFYING waits", why_not="room parts: bind9"),
+    Case("D3", "floating-IP API 403", "bounded, STUCK, backup keeps role", f.d3_forbidden, Expect(("stuck",), "back", "prim")),
+    Case("D3.busy", "floating-IP API 429, then well", "retried, ON_BACKUP", f.d3_busy, SWITCHED),
+    Case("D4", "HAProxy reload loses state", "verify fails, step repeated", why_not="room parts: haproxy"),
+    Case("E1", "kill -9 of the collector at every boundary", "same end, effects once", is_core=True,
+         test=CRASH + "test_killed_at_every_boundary_the_end_is_the_same_and_effects_happen_once"),
+    Case("E1.second", "kill -9, and a second collector takes over", "same end, effects once",
+         test=CRASH + "test_another_collector_waits_until_the_first_one_s_act_cannot_be_on_its_way"),
+    Case("E2", "store full, read-only, gone in mid-plan", "no act without journal", why_not="not yet"),
+    Case("E3", "two collectors, lease stolen by pause", "the old one acts no more", why_not="not yet"),
+    Case("F1", "collector clock +1 h, -1 h", "no misuse", why_not="not yet"),
+    Case("F2", "paused prim resumes after promote", "serves nothing", f.f2, SWITCHED, terms=port_only, is_core=True, scaled=TTL),
+    Case("G1", "approval late, twice, wrong person, old plan", "refused", test=YES),
+    Case("G2", "business-hours edge, DST", "right mode", test="tests/unit/collector/failover/test_decide.py::"),
+    Case("G3", "six primaries of one provider die", "1-2 auto, rest requests", test=TICK),
+    Case("G4", "second failure in hold-down", "request", test=TICK),
+    Case("G5", "planned window, overrun", "none, then request", test=TICK),
+    Case("H1", "SSH: refused, silent, wrong key, cut, ...", "bounded, classified", is_core=True,
+         test=SSH),
+    Case("H2", "target disk full, odd PATH, odd locale", "step reports, no half state", test=WRAPPER),
+    Case("I1", "rehearsal on a live pair", "zero effects, record complete", f.i1, NOTHING),
+    Case("I2", "failback", "one primary throughout", f.i2, Expect(("hold_down", "failback_ready"), "prim"), is_core=True),
+    Case("I2.aborted", "failback that cannot begin", "backup serves on", f.i2_aborted, SWITCHED),
+    Case("I3", "old primary boots after failover", "isolated", f.i3, SWITCHED),
+    Case("J1", "random schedule of A to D", "checker clean", why_not="see make failover-lab RUNS="),
+)  # fmt: skip
+
+
+def case_of(case_id: str) -> Case:
+    """The case of that id. KeyError where there is none."""
+    return {case.id: case for case in CASES}[case_id]
