@@ -101,7 +101,7 @@ def started(kind: str, folder: Path) -> Iterator[Started]:
     port = _free_port()
     console = Path(f"{base.CACHE}/{kind}.console")
     words = [
-        "setpriv", "--pdeathsig", "KILL", "--",
+        "setpriv", "--pdeathsig", "TERM", "--",
         *_nspawn(folder), "--volatile=overlay", "bash", "-c", recipe.start.format(port=port),
     ]  # fmt: skip
     with console.open("wb") as output:
@@ -113,8 +113,13 @@ def started(kind: str, folder: Path) -> Iterator[Started]:
         _wait_for(url, process, console)
         yield Started(kind, url, json.loads((folder / "root/desk.json").read_text(encoding="utf-8")))
     finally:
-        process.kill()
-        process.wait(20)
+        # Asked, and not killed: it takes its container with it, which otherwise lives on without it.
+        process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            process.wait(20)
 
 
 def _nspawn(folder: Path) -> list[str]:
