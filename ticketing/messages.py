@@ -146,7 +146,7 @@ def _parts(payload: Mapping[str, Any], words: Texts) -> list[Part]:
     parts.append(Part("", table=tuple(_facts(payload, words))))
     changed = since_lines(payload, words)
     if changed:
-        title = words.get("mail.since", at_ms=payload["since"]["at_ms"])
+        title = words.get("mail.since", said_at_ms=payload["since"]["at_ms"])
         parts.append(Part(title, tuple(changed)))
     why = of_ticket or (
         told if payload["event"] in ("opened", "preventive") and "person" not in payload else []
@@ -261,6 +261,18 @@ def _figure_html(figure: Figure) -> str:
     )
 
 
+def _coded(line: str) -> str:
+    """Escaped; what stands between backquotes is a command."""
+    parts = line.split("`")
+    if len(parts) % 2 == 0:
+        return escape(line)  # one backquote alone is just that
+    style = "font-family:ui-monospace,monospace;font-size:.92em"
+    return "".join(
+        f'<code style="{style}">{escape(part)}</code>' if at % 2 else escape(part)
+        for at, part in enumerate(parts)
+    )
+
+
 def _linked(paragraph: str, link: str) -> str:
     """Escaped, with the address as a link."""
     if not link:
@@ -299,7 +311,7 @@ def _as_html(language: str, notice: str, one_line: str, parts: list[Part], url: 
             ]
             out.append("</table>")
         if part.lines:
-            items = "".join(f"<li>{escape(line)}</li>" for line in part.lines)
+            items = "".join(f"<li>{_coded(line)}</li>" for line in part.lines)
             out.append(f'<ul style="margin:.2em 0;padding-left:1.2em">{items}</ul>')
     if url:
         link = f'<a href="{escape(url, quote=True)}">{escape(words.get("mail.open_page"))}</a>'

@@ -39,7 +39,7 @@ async def letter_list(request: Request[Any, Any, Any]) -> Response[Any]:
             "id": row["id"],
             "received_at_ms": row["received_at_ms"],
             "sender": row["sender"] or "–",
-            "subject": row["subject"] or "–",
+            "subject": row["subject"] or words.get("web.letters.no_subject"),
             "why": words.reason(Reason.from_dict(row["reason"])) if row["reason"] else "",
         }
         for row in found

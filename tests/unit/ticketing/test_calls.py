@@ -364,8 +364,8 @@ def test_a_message_says_what_changed_since_the_last_one_to_the_same_receiver(tx,
     assert {row["field"] for row in since["changes"]} >= {"class", "root_cause", "due"}
     said = messages.compose(rows[-1]["payload"], "").text
     assert "2 – " in said and " → 1 – " in said
-    words = texts("uk").at("Europe/Kyiv")
-    assert words.get("mail.since", at_ms=NOW_MS) in said
+    title = texts("uk").at("Europe/Kyiv").get("mail.since", said_at_ms=NOW_MS)
+    assert title in said and "05.01.2026 10:00:00" in title
 
 
 def test_people_are_called_by_their_names_in_what_is_sent(tx, desk, make):
