@@ -148,9 +148,9 @@ def _parts(payload: Mapping[str, Any], words: Texts) -> list[Part]:
     if changed:
         title = words.get("mail.since", said_at_ms=payload["since"]["at_ms"])
         parts.append(Part(title, tuple(changed)))
-    why = of_ticket or (
-        told if payload["event"] in ("opened", "preventive") and "person" not in payload else []
-    )
+    is_said = told == of_ticket and any(part.lines == tuple(told) for part in parts)
+    is_beginning = payload["event"] in ("opened", "preventive") and "person" not in payload
+    why = [] if is_said else of_ticket or (told if is_beginning else [])
     if why:
         parts.append(Part(words.get("mail.why"), tuple(why)))
     steps = f"steps.{ticket['root_cause']}"

@@ -142,6 +142,7 @@ def test_who_may_decide_gets_a_letter_whose_link_says_yes_once(tmp_path, postbox
     assert to == "kate@desk.example"
     said = _text(letter)
     assert "60 с" in said and "fence.ipmi" in said, "what is at stake and what would be done"
+    assert said.count("fence.ipmi") == 1, "and that once"
     html = letter.get_body(("html",)).get_content()
     assert f'href="{URL}/failover/link/{_secret(letter)}"' in html
     assert _confirmed(house, _secret(letter)) == 200
