@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,9 +61,53 @@ def _nothing_broken(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("rig").proxy.break_next()
 
 
+STORES = {"redmine": "sqlite", "rt": "postgresql"}
+"""Each desk's suite keeps our side in another database, so both are met without a second round of slow desks.
+
+MIRROR_STORES=swapped does it the other way round.
+"""
+
+
+class Databases:
+    """Empty databases for our side, of the kind that this desk's suite uses."""
+
+    def __init__(self, kind: str, request: pytest.FixtureRequest) -> None:
+        self.kind = kind
+        self._server = request.getfixturevalue("postgres_server") if kind == "postgresql" else None
+        self._made: dict[str, str] = {}
+
+    def new(self, folder: Path) -> str:
+        """Its url; a SQLite file lies in the folder."""
+        if self._server is None:
+            return f"sqlite:///{folder}/desk.db"
+        name = self._server.create()
+        url = self._server.url(name)
+        self._made[url] = name
+        return url
+
+    def drop(self, url: str) -> None:
+        """Nobody uses it any more."""
+        if self._server is not None and url in self._made:
+            self._server.drop(self._made.pop(url))
+
+    def drop_all(self) -> None:
+        for url in list(self._made):
+            self.drop(url)
+
+
 @pytest.fixture
-def ours(rig: Rig, tmp_path: Path) -> Iterator[OurSide]:
+def databases(rig: Rig, request: pytest.FixtureRequest) -> Iterator[Databases]:
+    kinds = dict(STORES)
+    if os.environ.get("MIRROR_STORES") == "swapped":
+        kinds = dict(zip(kinds, reversed(list(kinds.values())), strict=True))
+    made = Databases(kinds[rig.kind], request)
+    yield made
+    made.drop_all()
+
+
+@pytest.fixture
+def ours(rig: Rig, databases: Databases, tmp_path: Path) -> Iterator[OurSide]:
     """Our desk with a contract that mirrors into the rig's."""
-    side = OurSide(rig, tmp_path)
+    side = OurSide(rig, databases.new(tmp_path))
     yield side
     side.close()

@@ -11,7 +11,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -58,9 +57,9 @@ class MortalStore(Store):
         return done
 
 
-def work(database: Path, desk: str, terms: DeskTerms, doom: Doom) -> None:
+def work(url: str, desk: str, terms: DeskTerms, doom: Doom) -> None:
     """Deliver everything, look until nothing is to be looked at, end."""
-    store = MortalStore(f"sqlite:///{database}")
+    store = MortalStore(url)
     store.doom = doom
     with store.read() as conn:
         book = contracts.current(conn)

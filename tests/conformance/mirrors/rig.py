@@ -137,12 +137,13 @@ class OurSide:
     """Our desk over one rig: tickets, deliveries and looks, on a clock that the test moves."""
 
     def __init__(
-        self, rig: Rig, folder: Path, *, desks: Desks | None = None, clock: Any = None, **terms: str
+        self, rig: Rig, url: str, *, desks: Desks | None = None, clock: Any = None, **terms: str
     ) -> None:
+        """``url`` of an empty database."""
         self.rig = rig
         # Sides share a desk, and their tickets have the same numbers: the time of filing keeps their keys apart.
         self.clock = clock or FixedClock(NOW_MS + next(_SIDES) * 86_400_000)
-        self.store = Store.open(f"sqlite:///{folder}/desk.db")
+        self.store = Store.open(url)
         self.store.write(lambda tx: metadata.create_all(tx))
         person = loader.parse("{id: olena, role: engineer, name: Олена, line: 1}", contracts.Person)
         contract = loader.parse(contract_yaml(rig, **terms), contracts.Contract)

@@ -23,6 +23,7 @@ import pytest
 
 from config.clock import SystemClock
 from config.loader import Duration
+from tests.conformance.mirrors.conftest import Databases
 from tests.conformance.mirrors.doomed import Doom, work
 from tests.conformance.mirrors.proxy import Call, Fate, Pass
 from tests.conformance.mirrors.rig import DESK, OurSide, Rig
@@ -65,16 +66,16 @@ def kills_of(rng: random.Random, run: int) -> list[Kill]:
 class Lives:
     """The lives of one run's worker."""
 
-    def __init__(self, rig: Rig, database: Path) -> None:
+    def __init__(self, rig: Rig, url: str) -> None:
         self.rig = rig
-        self.database = database
+        self.url = url
         self.terms = dataclasses.replace(rig.terms, settle=Duration(0.3))
         self.deaths: list[str] = []
 
     def live(self, kill: Kill | None) -> bool:
         """One life; True when the work was done, False when it was killed."""
         process = PROCESSES.Process(
-            target=work, args=(self.database, DESK, self.terms, kill.doom() if kill else Doom()), daemon=True
+            target=work, args=(self.url, DESK, self.terms, kill.doom() if kill else Doom()), daemon=True
         )
         count = 0
         lock = threading.Lock()
@@ -117,7 +118,7 @@ def words() -> tuple[str, ...]:
 
 @pytest.mark.timeout(7200)
 def test_a_worker_killed_at_any_point_leaves_one_ticket_and_each_comment_once_in_order(
-    rig: Rig, tmp_path: Path, words: tuple[str, ...], say: Any
+    rig: Rig, databases: Databases, tmp_path: Path, words: tuple[str, ...], say: Any
 ) -> None:
     deaths: Counter[str] = Counter()
     began = time.monotonic()
@@ -125,7 +126,9 @@ def test_a_worker_killed_at_any_point_leaves_one_ticket_and_each_comment_once_in
         folder = tmp_path / str(run)
         folder.mkdir()
         kills = kills_of(random.Random(f"{SEED}/{rig.kind}/{run}"), run)
-        met = _one_run(rig, folder, words, kills, f"seed {SEED}, run {run}: {kills}")
+        url = databases.new(folder)
+        met = _one_run(rig, url, words, kills, f"seed {SEED}, run {run}: {kills}")
+        databases.drop(url)
         deaths.update(met)
         if run % 20 == 19:
             say(
@@ -137,14 +140,14 @@ def test_a_worker_killed_at_any_point_leaves_one_ticket_and_each_comment_once_in
     say(f"{rig.kind}: {RUNS} runs from seed {SEED}, {time.monotonic() - began:.0f} s, deaths {dict(deaths)}")
 
 
-def _one_run(rig: Rig, folder: Path, words: tuple[str, ...], kills: list[Kill], told: str) -> list[str]:
-    ours = OurSide(rig, folder, clock=SystemClock())
+def _one_run(rig: Rig, url: str, words: tuple[str, ...], kills: list[Kill], told: str) -> list[str]:
+    ours = OurSide(rig, url, clock=SystemClock())
     try:
         ticket_id = ours.file()
         for word in words:
             ours.act(ticket_id, "note", text=word, is_public=True)
         ours.act(ticket_id, "resolve", cause="диск", remedy="почистили")
-        lives = Lives(rig, folder / "desk.db")
+        lives = Lives(rig, url)
         for kill in [*kills, *[None] * MAX_LIVES]:
             if lives.live(kill):
                 break

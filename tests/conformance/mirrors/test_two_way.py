@@ -10,6 +10,7 @@ import pytest
 
 from collector.mirror_hooks import HooksApp
 from collector.mirrors import is_signed
+from tests.conformance.mirrors.conftest import Databases
 from tests.conformance.mirrors.proxy import Answer, Cut, Pass
 from tests.conformance.mirrors.rig import DESK, OLENA, OurSide, Rig
 from ticketing.mirrors.desk import Wanted, marked, marker_in
@@ -151,8 +152,8 @@ def test_when_both_changed_the_status_ours_holds_and_the_history_says_so(rig: Ri
     )
 
 
-def test_a_clients_desk_may_do_what_a_client_may(rig: Rig, tmp_path) -> None:
-    ours = OurSide(rig, tmp_path, side="client")
+def test_a_clients_desk_may_do_what_a_client_may(rig: Rig, databases: Databases, tmp_path) -> None:
+    ours = OurSide(rig, databases.new(tmp_path), side="client")
     ticket_id = ours.file()
     ours.act(ticket_id, "ask_client", text="Який це сервер?")
     ours.deliver()
