@@ -16,9 +16,10 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, or_, select
 
+from ticketing import calls as desk_calls
 from ticketing import clock_proof
 from ticketing.calendar import DAYS, parse_hours
-from ticketing.tables import clocks, ticket_events, tickets
+from ticketing.tables import calls, clocks, outbox, ticket_events, tickets
 from ticketing.terms import Contract
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 MINUTE_MS = 60_000
 OVERDUE_MS = 120_000
+UNSAID_MS = 31 * MINUTE_MS
+"""The sim ticks at what is due, or after half an hour; a call that outlasts that was forgotten."""
 WRONG_MAX = 20
+RINGS_MOST = 2 * desk_calls.MOST_CALLS
+"""A lead may be told of others' calls beside their own."""
 
 MOVES = ("ask_client", "client_answered", "ask_provider", "provider_answered", "resolve", "reopen", "merge")
 """Acts that start or stop a clock."""
@@ -85,6 +90,9 @@ def look(conn: Connection, now_ms: int) -> tuple[str | None, tuple[int, int, int
     lacking = conn.execute(_LACKING).first()
     late = conn.execute(_LATE.where(tickets.c.next_step_at_ms < now_ms - OVERDUE_MS)).first()
     broken = f"ticket {lacking.id} has no next step, or not its clocks" if lacking else None
+    unsaid = conn.execute(_UNSAID.where(calls.c.due_at_ms < now_ms - UNSAID_MS)).first()
+    if unsaid is not None and broken is None:
+        broken = f"call {unsaid.id} is left lying since {unsaid.due_at_ms}"
     return broken, None if late is None else (late.id, late.next_step_at_ms, late.version)
 
 
@@ -110,6 +118,7 @@ _LACKING = (
     )
     .limit(1)
 )
+_UNSAID = select(calls.c.id, calls.c.due_at_ms).order_by(calls.c.due_at_ms).limit(1)
 _LATE = (
     select(tickets.c.id, tickets.c.next_step_at_ms, tickets.c.version)
     .order_by(tickets.c.next_step_at_ms)
@@ -215,10 +224,33 @@ def judge(desk: Desk) -> Verdict:
             if len(wrong) > WRONG_MAX:
                 break
         counts["tickets"] = len(desk.notes)
+        wrong += _rings(conn, counts)
     proved = desk.store.write(lambda tx: _disagreements(desk, tx))
     if len(desk.notes) < desk.wanted // 2:
         wrong.append(f"only {len(desk.notes)} tickets came of {desk.wanted}: the month proves nothing")
     return Verdict(dict(counts), wrong[:WRONG_MAX] + proved[:WRONG_MAX])
+
+
+def _rings(conn: Connection, counts: Counter[str]) -> list[str]:
+    """Nobody was rung more often than people can take in, and no message about one call went out twice."""
+    rung: dict[str, list[int]] = defaultdict(list)
+    said: Counter[tuple[int, str]] = Counter()
+    for row in conn.execute(select(outbox.c.payload, outbox.c.created_at_ms).order_by(outbox.c.id)):
+        person = row.payload.get("person")
+        if person is None:
+            continue
+        counts[f"told {row.payload['event']}"] += 1
+        said[row.payload["event_id"], person] += 1
+        if row.payload["event"] in ("opened", "reopened", "escalated", "requalified", "consulted"):
+            rung[person].append(row.created_at_ms)
+    wrong = [
+        f"{person} was rung {RINGS_MOST} times within {desk_calls.WINDOW_MS} ms from {first}"
+        for person, times in rung.items()
+        for first, last in zip(times, times[RINGS_MOST:], strict=False)
+        if last - first < desk_calls.WINDOW_MS
+    ]
+    wrong += [f"{person} was told {n} times of event {event}" for (event, person), n in said.items() if n > 2]
+    return wrong
 
 
 def _disagreements(desk: Desk, tx: Connection) -> list[str]:
