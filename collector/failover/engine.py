@@ -117,8 +117,12 @@ def _decided(run: Run, facts: Facts, _lease_s: float) -> Move:
 
 
 def _armed_by_person(run: Run, facts: Facts) -> Move:
-    """What a person began (a rehearsal, a planned switchover) needs a judge that is well and a backup that is fit."""
-    wrong = _first_failed(decide(facts), _PERSON_GUARDS)
+    """What a person began (a rehearsal, a planned switchover) needs a judge that is well and a backup that is fit.
+
+    And a copy that is known to be near enough, before the one that serves is asked to stop: afterwards is too late.
+    """
+    guards = _PERSON_GUARDS | ({"exposure"} if run.plan.of("demote") else frozenset())
+    wrong = _first_failed(decide(facts), guards)
     if wrong is not None:
         return Enter(State.ABORTED, wrong)
     return Enter(State.ARMED, Reason("failover.by_person", {"kind": run.plan.kind}), raises_epoch=True)

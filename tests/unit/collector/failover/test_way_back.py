@@ -1,4 +1,4 @@
-"""What the facts of a failback say of the old primary that is to take over again."""
+"""The way back: what the facts say of the old primary that is to take over again, and when nobody is asked to stop."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from collector.failover import gather
+from collector.failover import gather, journal
+from collector.failover.engine import Enter, next_move
+from collector.failover.facts import Backup, LagSample
+from collector.failover.plan import Subject, make
+from collector.failover.states import State
+from collector.failover.terms import StepTerms
 from collector.tables import open_findings
 from tests.unit.collector.failover.houses import House
+from tests.unit.collector.failover.worlds import T0, facts, pair
 
 pytestmark = pytest.mark.collector
 
@@ -46,3 +52,27 @@ def test_an_old_primary_is_not_unfit_because_it_does_not_run_what_it_was_stopped
 def test_a_backup_whose_service_is_broken_stays_unfit_for_a_failover(house) -> None:
     holds(house, "b9", "service")
     assert unfit(house, "failover") == ("service",)
+
+
+def begun(kind: str) -> journal.Run:
+    terms = pair(demote=[StepTerms("demote.ssh")])
+    plan = make(terms, Subject(7, "hw.power", "acme", 1), kind)
+    body = {"plan": plan.to_dict(), "mode": "approve", "reason": {}}
+    run = journal.fold([journal.following(None, "r1", T0, "begin", body)])
+    assert run is not None
+    return run
+
+
+@pytest.mark.parametrize("kind", ["switchover", "failback"])
+@pytest.mark.parametrize("lag", [None, LagSample(3_600.0, T0)])
+def test_nobody_is_asked_to_stop_for_a_copy_that_is_too_far_behind_or_unknown(kind, lag) -> None:
+    move = next_move(begun(kind), facts(T0 + 1_000, backup=Backup(True, lag=lag)), 30.0)
+    assert isinstance(move, Enter)
+    assert (move.state, move.reason.key) == (State.ABORTED, "failover.guard.exposure")
+
+
+@pytest.mark.parametrize("kind", ["switchover", "failback"])
+def test_with_a_near_copy_the_way_is_open(kind) -> None:
+    move = next_move(begun(kind), facts(T0 + 1_000, backup=Backup(True, lag=LagSample(1.0, T0))), 30.0)
+    assert isinstance(move, Enter)
+    assert move.state is State.ARMED
