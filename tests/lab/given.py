@@ -163,11 +163,7 @@ def agent_settings(host: str, pin: str, scale: Scale, folder: Path) -> dict[str,
         url = f"http://{ADDRESS['prim']}:{register.PORT}/"
         checks = [{"name": "register", "type": "http", "url": url, "text": "primary", **every}]
     elif host == "back":
-        path = str(folder / "register-back" / "heartbeat")
-        checks = [
-            {"name": "copy", "type": "replication", "path": path, "max_lag": "30 d", **every},
-            {"name": "register", "type": "tcp", "host": ADDRESS[host], "port": register.PORT, **every},
-        ]
+        checks = copy_checks(host, scale, folder)
     return {
         "state_dir": str(folder / f"agent-{host}"),
         "interval": f"{scale.heartbeat:g} s",
@@ -183,6 +179,15 @@ def agent_settings(host: str, pin: str, scale: Scale, folder: Path) -> dict[str,
         "checks": checks,
         "vantage": {"networks": ["10.90.0.0/16"] if host == "probe2" else []},
     }  # fmt: skip
+
+
+def copy_checks(host: str, scale: Scale, folder: Path) -> list[dict[str, Any]]:
+    """What the agent of a standby looks at: how far it is behind, and that its register listens."""
+    path, every = str(folder / f"register-{host}" / "heartbeat"), {"interval_s": scale.check, "timeout_s": 2}
+    return [
+        {"name": "copy", "type": "replication", "path": path, "max_lag": "30 d", **every},
+        {"name": "register", "type": "tcp", "host": ADDRESS[host], "port": register.PORT, **every},
+    ]
 
 
 def other(host: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tests.lab.eyes import Eyes
-from tests.lab.given import HOSTS, WORD, agent_settings, other
+from tests.lab.given import HOSTS, WORD, agent_settings, copy_checks, other
 from tests.lab.house import ADDRESS
 from tests.lab.sshd import SHIPPED
 
@@ -186,12 +186,21 @@ class Hands(Eyes):
         os.kill(pid, signal.SIGSTOP)
         self._frozen.append(pid)
 
-    def rebuild(self, host: str) -> None:
+    def rebuild(self, host: str, *, tells_lag: bool = True) -> None:
         """Make a copy of the other one here, as an engineer does before the way back; its role is standby."""
         folder, source = self.folder / f"register-{host}", self.folder / f"register-{other(host)}"
         (folder / "lines").write_bytes((source / "lines").read_bytes().rpartition(b"\n")[0] + b"\n")
         (folder / "role").write_text("standby\n")
         assert self.start_register(host)
+        if not tells_lag:
+            return
+        # Its agent tells from now on how far it is behind.
+        config = self.folder / f"{host}.yaml"
+        told = yaml.safe_load(config.read_text())
+        told["checks"] = copy_checks(host, self.scale, self.folder)
+        config.write_text(yaml.safe_dump(told))
+        self.kill(f"agent-{host}")
+        self.start_agent(host)
 
     def drop(self, *what: str) -> None:
         """Packets that match these words of nftables vanish at the router."""

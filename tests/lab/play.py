@@ -184,8 +184,9 @@ def times_in(entries: Sequence[Entry], broken_at_ms: int) -> Times:
     if State.ON_BACKUP.value in at:
         until = next(n for n, e in enumerate(entries) if e.body.get("state") == State.ON_BACKUP.value)
         steps_ms = sum(e.body.get("took_ms", 0) for e in entries[:until])
-        # What waits between two questions belongs to the step that is not done yet.
-        own = round((at[State.ON_BACKUP.value] - entries[0].at_ms - steps_ms) / 1000, 2)
+        # A person's own time is none of ours: the decision is theirs where they were asked.
+        decided_ms = max([entries[0].at_ms, *(e.at_ms for e in entries if e.kind == "approve")])
+        own = round((at[State.ON_BACKUP.value] - decided_ms - steps_ms) / 1000, 2)
     return Times(
         decide=round((entries[0].at_ms - broken_at_ms) / 1000, 1),
         fence=between(State.ARMED, State.FENCED),

@@ -49,10 +49,19 @@ def port_only(folder: Path) -> dict[str, Any]:
     return {"fence": [[port_fence(folder)]]}
 
 
-TICK = "tests/unit/collector/failover/test_tick_step.py::"
-YES = "tests/unit/collector/failover/test_approvals.py::"
-WRAPPER = "tests/unit/collector/failover/steps/test_wrapper.py::"
-SSH = "tests/unit/collector/failover/steps/test_ssh.py::"
+LIMITS = "tests/unit/collector/failover/test_limits.py::"
+PARTS = "tests/lab/parts/"
+POSTGRESQL = (
+    f"{PARTS}test_postgresql.py::"
+    "test_a1_i3_i2_the_standby_takes_over_the_old_primary_stays_off_and_comes_back_in_order"
+)
+NAMES = (
+    f"{PARTS}test_names.py::"
+    "test_d1_d2_the_record_is_swapped_under_its_condition_and_done_only_where_every_server_says_so"
+)
+RANDOM = "tests/lab/test_cases.py::test_a_random_schedule_breaks_no_law"
+YES = "tests/unit/collector/failover/test_approvals.py"
+SSH = "tests/unit/collector/failover/steps/test_ssh.py"
 CRASH = "tests/unit/collector/failover/steps/test_crashes.py::"
 
 CASES: tuple[Case, ...] = (
@@ -76,14 +85,24 @@ CASES: tuple[Case, ...] = (
     Case("B4", "fence ok, answer lost", "probe finds off, once", f.b4, SWITCHED, is_core=True),
     Case("B5", "prim revives during FENCING", "fenced all the same; isolated after", f.b5, SWITCHED),
     Case("B6", "fence maps to the wrong host", "refused before any order", f.b6, ASKED),
+    Case("A1.postgresql", "PostgreSQL primary dies, comes back", "ON_BACKUP, isolated, back in order",
+         test=POSTGRESQL),
+    Case("B1.bmc", "a real controller says off, host lives", "not believed",
+         test=PARTS + "test_bmc.py::test_b1_a_controller_that_says_off_while_the_host_lives_is_not_believed"),
+    Case("B2.bmc", "a real controller hangs or is gone", "unknown within the deadline",
+         test=PARTS + "test_bmc.py::test_b2_b3_a_controller_that_hangs_or_is_gone_is_unknown_within_the_deadline"),
+    Case("B4.bmc", "a real controller's answer is lost", "the probe finds it",
+         test=PARTS + "test_bmc.py::test_b4_the_order_is_done_and_its_answer_lost_the_probe_finds_it"),
     Case("C1", "backup lag > RPO", "request, no auto", f.c1, ASKED, Scale(rpo=8.0)),
     Case("C2", "backup's service broken", "refused before fencing", f.c2, REFUSED),
     Case("C3.fails", "promote script exit 1", "one retry, STUCK", f.c3_fails, STUCK),
     Case("C3.hangs", "promote script hangs", "STUCK, never a guess", f.c3_hangs, STUCK),
     Case("C3", "promote succeeds with lost connection", "probe forward, once", f.c3_link_lost, SWITCHED, is_core=True),
     Case("C4", "backup dies after FENCED", "STUCK, no second promote", f.c4, STUCK),
-    Case("D1", "DNS server refuses the prerequisite", "stop, STUCK", why_not="room parts: bind9"),
-    Case("D2", "one of two authoritative servers stale", "VERIFYING waits", why_not="room parts: bind9"),
+    Case("D1", "DNS server refuses the prerequisite", "stop, nothing changed",
+         test=NAMES),
+    Case("D2", "one of two authoritative servers stale", "not done until both say so",
+         test=NAMES),
     Case("D3", "floating-IP API 403", "bounded, STUCK, backup keeps role", f.d3_forbidden, Expect(("stuck",), "back", "prim")),
     Case("D3.busy", "floating-IP API 429, then well", "retried, ON_BACKUP", f.d3_busy, SWITCHED),
     Case("D4", "HAProxy reload loses state", "verify fails, step repeated", why_not="room parts: haproxy"),
@@ -92,22 +111,29 @@ CASES: tuple[Case, ...] = (
     Case("E1.second", "kill -9, and a second collector takes over", "same end, effects once",
          test=CRASH + "test_another_collector_waits_until_the_first_one_s_act_cannot_be_on_its_way"),
     Case("E2", "store full, read-only, gone in mid-plan", "no act without journal", why_not="not yet"),
-    Case("E3", "two collectors, lease stolen by pause", "the old one acts no more", why_not="not yet"),
+    Case("E3", "two collectors, lease stolen by pause", "the old one acts no more",
+         test=CRASH + "test_a_collector_that_was_paused_past_its_lease_acts_no_more"),
     Case("F1", "collector clock +1 h, -1 h", "no misuse", why_not="not yet"),
     Case("F2", "paused prim resumes after promote", "serves nothing", f.f2, SWITCHED, terms=port_only, is_core=True, scaled=TTL),
     Case("G1", "approval late, twice, wrong person, old plan", "refused", test=YES),
-    Case("G2", "business-hours edge, DST", "right mode", test="tests/unit/collector/failover/test_decide.py::"),
-    Case("G3", "six primaries of one provider die", "1-2 auto, rest requests", test=TICK),
-    Case("G4", "second failure in hold-down", "request", test=TICK),
-    Case("G5", "planned window, overrun", "none, then request", test=TICK),
-    Case("H1", "SSH: refused, silent, wrong key, cut, ...", "bounded, classified", is_core=True,
-         test=SSH),
-    Case("H2", "target disk full, odd PATH, odd locale", "step reports, no half state", test=WRAPPER),
+    Case("G2", "business-hours edge, summer time", "right mode",
+         test=LIMITS + "test_the_mode_changes_at_the_contract_s_own_hour_on_both_sides_of_summer_time"),
+    Case("G3", "six primaries of one provider die", "one auto, rest requests, one parent",
+         test=LIMITS + "test_of_six_primaries_of_one_provider_one_is_switched_and_five_are_asked_about"),
+    Case("G4", "second failure in hold-down", "request",
+         test=LIMITS + "test_a_second_failure_inside_the_hold_down_is_a_request"),
+    Case("G5", "planned window, overrun", "none, then request",
+         test=LIMITS + "test_planned_work_forbids_a_switch_and_its_overrun_asks"),
+    Case("H1", "SSH: refused, silent, wrong key, cut, ...", "bounded, classified", test=SSH, is_core=True),
+    Case("H2", "target disk full, odd PATH, odd locale", "step reports, no half state", test="tests/lab/test_targets.py"),
     Case("I1", "rehearsal on a live pair", "zero effects, record complete", f.i1, NOTHING),
     Case("I2", "failback", "one primary throughout", f.i2, Expect(("hold_down", "failback_ready"), "prim"), is_core=True),
+    Case("I2.lag", "PostgreSQL failback with lag", "refused, backup goes on",
+         test=PARTS + "test_postgresql.py::test_i2_a_failback_with_lag_is_refused_and_the_backup_goes_on"),
+    Case("I2.unknown", "failback with unknown lag", "backup is not asked to stop", f.i2_unknown, SWITCHED),
     Case("I2.aborted", "failback that cannot begin", "backup serves on", f.i2_aborted, SWITCHED),
     Case("I3", "old primary boots after failover", "isolated", f.i3, SWITCHED),
-    Case("J1", "random schedule of A to D", "checker clean", why_not="see make failover-lab RUNS="),
+    Case("J1", "random schedules of A to D", "checker clean", test=RANDOM),
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from ticketing import contracts, intake
 from ticketing.contracts import Book, Loaded
 from ticketing.model import Confidence, Reason, Verdict
 from ticketing.tables import metadata, ticket_events, tickets
-from ticketing.terms import Contract, HostTerms
+from ticketing.terms import Contract, HostTerms, Window
 
 T0 = 1_767_225_600_000
 PAIR = "a1>b9"
@@ -39,14 +39,29 @@ STEPS: dict[str, Any] = {
 class House:
     """One pair (a1, its backup b9), three hosts beside them, and a clock that the test turns."""
 
-    def __init__(self, url: str = "sqlite://", *, now_ms: int = T0, **terms: Any) -> None:
+    def __init__(
+        self,
+        url: str = "sqlite://",
+        *,
+        now_ms: int = T0,
+        more: tuple[tuple[str, str], ...] = (),
+        windows: tuple[Window, ...] = (),
+        **terms: Any,
+    ) -> None:
+        """``more``: other pairs of the same terms, primary and backup."""
         self.store = Store.open(url)
         self.now_ms = now_ms
         self.ctx = TickContext(is_first=False)
         pair = {"primary": "a1", "backup": "b9", "mode": "auto", "rto": 1800, "rpo": 60, **STEPS, **terms}
-        names = ("a1", "b9", "c1", "c2", "c3")
+        pairs = [pair, *({**pair, "primary": one, "backup": other} for one, other in more)]
+        names = ("a1", "b9", "c1", "c2", "c3", *(name for both in more for name in both))
         self.contract = Contract(
-            "acme", "Acme", language="en", hosts=[_host(name) for name in names], failover={"pairs": [pair]}
+            "acme",
+            "Acme",
+            language="en",
+            hosts=[_host(name) for name in names],
+            failover={"pairs": pairs},
+            windows=list(windows),
         )
         self.store.write(lambda tx: metadata.create_all(tx))
         self.store.write(self._furnish)
