@@ -261,9 +261,8 @@ def c2(home: Household) -> None:
     unfit = "SELECT 1 FROM open_findings WHERE host_id = 'back' AND severity = 'high'"
     home.wait("the backup is known to be unfit", lambda: home.rows(unfit))
     home.kill("register-prim")
-    home.wait(
-        "the refusal stands on the ticket", lambda: "failover.guard.backup_fit" in why_not(home), SWITCH_S
-    )
+    refused = {"failover.guard.backup_alive", "failover.guard.backup_fit"}
+    home.wait("the refusal stands on the ticket", lambda: refused & set(why_not(home)), SWITCH_S)
     quiet(home, 1.0)
     assert home.provider.orders == []
 
