@@ -32,8 +32,8 @@ class Failed(AssertionError):
 class Wire:
     """An Ethernet switch in a network namespace of its own: a machine's end dies with it, the others stay."""
 
-    def __init__(self) -> None:
-        self.name = f"{OURS}-{os.getpid()}"
+    def __init__(self, label: str = "") -> None:
+        self.name = f"{OURS}-{os.getpid()}{label}"
         self._made = 0
 
     def make(self) -> None:
@@ -176,11 +176,14 @@ def within(seconds: float, or_else: str, look: Callable[[], Any], every_s: float
 
 
 @contextlib.contextmanager
-def workshop(folder: Path) -> Iterator[tuple[Path, Wire]]:
-    """A folder for disks and a wire, both swept afterwards, with those of runs that were killed."""
+def workshop(folder: Path, label: str = "") -> Iterator[tuple[Path, Wire]]:
+    """A folder for disks and a wire, both swept afterwards, with those of runs that were killed.
+
+    ``label`` (".NAME") tells a second one of this process from the first.
+    """
     _sweep(folder)
-    mine = folder / f"{OURS}-{os.getpid()}"
-    wire = Wire()
+    mine = folder / f"{OURS}-{os.getpid()}{label}"
+    wire = Wire(label)
     mine.mkdir(mode=0o700)
     try:
         wire.make()
@@ -192,7 +195,7 @@ def workshop(folder: Path) -> Iterator[tuple[Path, Wire]]:
 
 def _sweep(folder: Path) -> None:
     for left in [*folder.glob(f"{OURS}-*"), *Path("/run/netns").glob(f"{OURS}-*")]:
-        if Path("/proc", left.name.partition("-")[2]).exists():
+        if Path("/proc", left.name.partition("-")[2].partition(".")[0]).exists():
             continue
         if left.parent == folder:
             shutil.rmtree(left, ignore_errors=True)
