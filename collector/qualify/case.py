@@ -22,6 +22,9 @@ SCOPES = ("node", "storage", "rack", "site", "provider")
 BOOT_BEFORE_MS = 600_000
 """What was told of a boot belongs to a fault that was noticed at most this long after it."""
 
+STALE_AFTER_MS = 60_000
+"""What another finding told this long before the newest heartbeat is no longer the present."""
+
 FRESH_FOR_MS = 60_000
 """Vitals older than this say nothing about a sibling's present."""
 
@@ -59,6 +62,13 @@ class Held:
     lines: tuple[str, ...] = ()
     """Log lines of its evidence, oldest first."""
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    changed_at_ms: int = 0
+    """When its facts were told last; 0 = only when it opened."""
+
+    @property
+    def told_at_ms(self) -> int:
+        """How fresh its facts are."""
+        return max(self.at_ms, self.changed_at_ms)
 
     @property
     def is_outside(self) -> bool:
@@ -179,15 +189,27 @@ class Case:
         yield from self.beside
 
     def fact(self, signal: str) -> FactView | None:
-        """The newest fact about the signal, the judged finding's own first; the host's vitals fill in the present."""
-        for held in self.held():
-            found = held.facts.get(signal)
-            if found is not None and found.now is not None:
-                return found
+        """The judged finding's own fact about the signal, else the newest that another one tells; vitals fill in the present.
+
+        A heartbeat that is a while younger than what another finding said says what holds now; what was before, and what is
+        usual, stays the finding's.
+        """
         vital = self.host.vitals.get(signal)
+        for held in (self.subject, *sorted(self.beside, key=lambda h: -h.told_at_ms)):
+            found = held.facts.get(signal)
+            if found is None or found.now is None:
+                continue
+            if vital is not None and held is not self.subject and self._is_stale(held):
+                return dataclasses.replace(found, now=vital, first=found.at_open)
+            return found
         if vital is not None:
             return FactView(now=vital)
         return self._told(signal) if signal.startswith(_BOOTS) else None
+
+    def _is_stale(self, held: Held) -> bool:
+        """Whether the host's newest heartbeat is that much younger than what the finding told."""
+        seen = self.host.seen_at_ms
+        return self.host.life == "alive" and seen is not None and seen - held.told_at_ms > STALE_AFTER_MS
 
     def _told(self, signal: str) -> FactView | None:
         """What the host told of its newest boot (or gap), where that is this fault's: not an older one's."""

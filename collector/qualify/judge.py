@@ -19,7 +19,7 @@ from collector.qualify.rows_service import APPLICATION_ROWS, SERVICE_ROWS
 from collector.qualify.rows_silence import SILENCE_ROWS
 from collector.qualify.rows_vantage import VANTAGE_ROWS
 from collector.qualify.score import Score, Weighed, score, weigh
-from collector.qualify.subjects import subject_of
+from collector.qualify.subjects import ELSEWHERE_RULE, subject_of
 from ticketing.model import Reason, Verdict
 
 ROWS: tuple[Row, ...] = (
@@ -108,7 +108,7 @@ def qualify(case: Case, without: frozenset[str] = frozenset()) -> Verdict:
     """The verdict on the case. ``without`` leaves rows out by id, to see what a row is worth."""
     weighed = weigh(case, ROWS, without)
     found = score(weighed, _default_cause(case))
-    scope = str(case.value("silence.group") or "") or f"host:{case.host.id}"
+    scope = ("" if _is_elsewhere(case) else str(case.value("silence.group") or "")) or f"host:{case.host.id}"
     if found.cause == "net.transit_path" and found.class_ == 1 and scope.startswith("host:"):
         # Whoever else is cut off from us alone shares the broken way, whatever provider it is at.
         scope = PATH_GROUP
@@ -148,10 +148,15 @@ def _default_cause(case: Case) -> str:
 
 def affected(case: Case) -> tuple[str, ...]:
     """The hosts that the problem holds: this one, or the members of the group that fell."""
-    members = case.value("silence.members")
+    members = None if _is_elsewhere(case) else case.value("silence.members")
     if isinstance(members, (list, tuple)) and members:
         return tuple(sorted(str(m) for m in members))
     return (case.host.id,)
+
+
+def _is_elsewhere(case: Case) -> bool:
+    """Whether only another vantage is not served: whatever group the host is silent with, this is its own trouble."""
+    return case.subject.rule == ELSEWHERE_RULE
 
 
 def is_forecast(case: Case, cause: str) -> bool:
@@ -205,6 +210,8 @@ def _sentence(case: Case, cause: str) -> str:
         return "silence.down" if family == "silence" else "unknown"
     if cause == "virt.storage_backend" and family == "silence":
         return "virt.storage_lost"
+    if family == "silence" and cause == "os.service_failed":
+        return "silence.service_dead"
     if family == "agent" and cause == "os.agent_down":
         return "agent.fault"
     if family == "limits" and cause == "os.service_failed":

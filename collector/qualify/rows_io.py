@@ -128,7 +128,10 @@ def _sibling_is_slow(sibling: HostView) -> bool:
 
 
 def _near_storage(case: Case) -> tuple[HostView, ...]:
-    return case.near("storage") if case.host.place("storage") not in ("", "local") else ()
+    """Who shares the disks: guests of one storage; containers of one node, whose own disks they are, where none is named."""
+    if case.host.place("storage") not in ("", "local"):
+        return case.near("storage")
+    return case.near("node") if case.host.is_container else ()
 
 
 def _sibling_slow(case: Case) -> Params | None:
@@ -137,7 +140,7 @@ def _sibling_slow(case: Case) -> Params | None:
 
 
 def _sibling_fine(case: Case) -> Params | None:
-    near = [s for s in _near_storage(case) if case.is_fresh(s) and "disk.await_ms" in s.vitals]
+    near = [s for s in _near_storage(case) if case.is_fresh(s) and s.vitals.get("disk.await_ms") is not None]
     fine = [s.id for s in near if not _sibling_is_slow(s)]
     return holds(bool(near) and len(fine) == len(near), hosts=fine[:5], n=len(fine))
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from collector.qualify.case import Case, as_number
 from collector.qualify.row import MEDIUM, STRONG, WEAK, Params, Row, holds, row
 from collector.qualify.rows_silence import ends_inside_provider, last_hop
+from collector.qualify.subjects import LINK_RULES
 
 FLAPS = 4.0
+LIMIT_RULES = frozenset({"pids_gone", "descriptors_gone", "conntrack_full", "ports_gone", "listen_drops"})
+"""Rules about one limit each; what only says that some limit was reached may be any of them."""
 _TABLE_FULL = re.compile(r"nf_conntrack: table full, dropping packet")
 _FLOOD = re.compile(r"Possible SYN flooding on port")
 _TX_TIMEOUT = re.compile(r"NETDEV WATCHDOG: \w+ \(\w*\): transmit queue \d+ timed out")
@@ -157,6 +160,19 @@ def _segment_too(case: Case) -> Params | None:
 
 def _big_packets(case: Case) -> Params | None:
     return holds(case.value("net.bigpkt") == "fail")
+
+
+def _of_traffic(when: Callable[[Case], Params | None], *rules: str) -> Callable[[Case], Params | None]:
+    """The same evidence where it speaks of this problem: what traffic does to the host damages no card and its wire.
+
+    Of the system's limits each is a problem of its own; ``rules`` = those that this evidence is about (none = any of them).
+    """
+    others = LIMIT_RULES - set(rules) if rules else frozenset[str]()
+
+    def of_problem(case: Case) -> Params | None:
+        return None if case.subject.rule in LINK_RULES | others else when(case)
+
+    return of_problem
 
 
 def _conntrack(case: Case) -> Params | None:
@@ -317,7 +333,15 @@ NETWORK_ROWS: Sequence[Row] = (
         "signals.md 3.7",
         _lossy_outside,
     ),
-    row("net.missed", "network", "os.softirq", -STRONG, "demand", "signals.md 3.6 H10", _missed),
+    row(
+        "net.missed",
+        "network",
+        "os.softirq",
+        -STRONG,
+        "demand",
+        "signals.md 3.6 H10",
+        _of_traffic(_missed),
+    ),
     row(
         "net.dark_outside",
         "network",
@@ -355,7 +379,13 @@ NETWORK_ROWS: Sequence[Row] = (
         _big_packets,
     ),
     row(
-        "net.conntrack", "network limits", "os.conntrack", -STRONG, "demand", "signals.md 3.8 L3", _conntrack
+        "net.conntrack",
+        "network limits",
+        "os.conntrack",
+        -STRONG,
+        "demand",
+        "signals.md 3.8 L3",
+        _of_traffic(_conntrack, "conntrack_full"),
     ),
     row(
         "net.conntrack_line",
@@ -364,7 +394,7 @@ NETWORK_ROWS: Sequence[Row] = (
         -STRONG,
         "kernel",
         "signals.md 4 conntrack",
-        _line_of(_TABLE_FULL),
+        _of_traffic(_line_of(_TABLE_FULL), "conntrack_full"),
         says="net.kernel_says",
     ),
     row(
@@ -374,10 +404,18 @@ NETWORK_ROWS: Sequence[Row] = (
         -STRONG - MEDIUM,
         "kernel",
         "signals.md 4 synflood",
-        _line_of(_FLOOD),
+        _of_traffic(_line_of(_FLOOD)),
         says="net.kernel_says",
     ),
-    row("net.ports", "network limits", "os.port_exhaustion", -STRONG, "demand", "signals.md 3.8 L4", _ports),
+    row(
+        "net.ports",
+        "network limits",
+        "os.port_exhaustion",
+        -STRONG,
+        "demand",
+        "signals.md 3.8 L4",
+        _of_traffic(_ports, "ports_gone"),
+    ),
     row(
         "net.syn_flood",
         "network limits",
@@ -385,7 +423,7 @@ NETWORK_ROWS: Sequence[Row] = (
         -STRONG - WEAK,
         "demand",
         "signals.md 3.8 N3",
-        _syn_flood,
+        _of_traffic(_syn_flood),
     ),
     row(
         "limits.fds",
@@ -394,6 +432,6 @@ NETWORK_ROWS: Sequence[Row] = (
         -MEDIUM,
         "demand",
         "signals.md 3.8 L1",
-        _limit_used("fd.used_pct"),
+        _of_traffic(_limit_used("fd.used_pct"), "descriptors_gone"),
     ),
 )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from collector.qualify.case import Case, Held, Seen, as_number
 from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, holds, row
 from collector.qualify.rows_said import FIREWALL
+from collector.qualify.subjects import needs_room, stem
 
 INSIDE_ANSWERS = ("ok", "slow")
 TLS_DAYS_LOW = 14.0
@@ -198,15 +199,11 @@ def _has_inside_cause(case: Case) -> bool:
     return any(h.family in ("unit", "process", "memory", "fs_space", "fs", "io", "cpu") for h in case.beside)
 
 
-def _starved_by(family: str):
-    """A service that fails while the host starves of something is a consequence of that."""
-
-    def when(case: Case) -> Params | None:
-        return holds(
-            any(h.family == family for h in case.beside) and not _unit_is_down(case), part=_part(case)
-        )
-
-    return when
+def _disk_full(case: Case) -> Params | None:
+    """A service that fails while what it may write to is full is a consequence of that; of a disk of others it is none."""
+    began, stems = case.subject.at_ms, {stem(case.subject.subject)} if case.subject.subject else set[str]()
+    full = [h for h in case.beside if h.family == "fs_space" and needs_room(h.subject, h.at_ms, stems, began)]
+    return holds(bool(full) and not _unit_is_down(case), part=_part(case))
 
 
 def _unit_is_down(case: Case) -> bool:
@@ -345,7 +342,7 @@ SERVICE_ROWS: Sequence[Row] = (
         -MEDIUM,
         "demand",
         "signals.md 1 rule 6",
-        _starved_by("fs_space"),
+        _disk_full,
     ),
     row(
         "service.certificate",

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from collector.qualify.case import Case
+from collector.qualify.case import Case, HostView
 from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, holds, row
 from collector.qualify.rows_io import is_own_disk
 from collector.qualify.rows_said import forced_off
 
 LINK_BEFORE_MS = 300_000
+TOGETHER_MS = 60_000
+MANY_IOPS = 500.0
+"""A disk that does so much in a second does not stand still: who waits there waits behind requests of its own."""
 GROUP_CAUSES = {
     "node": "virt.node_failure",
     "storage": "virt.storage_backend",
@@ -47,6 +50,25 @@ def _service_answers(case: Case) -> Params | None:
     return holds(_outcome(case) == "agent_gone" and case.value("ext.svc") == "ok")
 
 
+def _service_dead(case: Case) -> Params | None:
+    """The host answers, its agent is silent, and what its clients come for does not answer: they fell together.
+
+    A service that failed well before has its own problem, and the agent's silence is another; one that another vantage is
+    served by fails to us alone.
+    """
+    began = case.subject.at_ms
+    failed_before = any(
+        h.family in ("service", "unit", "process") and began - h.at_ms > TOGETHER_MS for h in case.beside
+    )
+    is_dead = case.value("silence.mute") is True and case.value("agent.stop_reason") in (None, "", "none")
+    is_served = any(
+        word in ("ok", "slow")
+        for vantage, word in case.seen_now("ext.svc").items()
+        if vantage not in ("", "collector")
+    )
+    return holds(_outcome(case) == "agent_gone" and is_dead and not failed_before and not is_served)
+
+
 def _service_stop(case: Case) -> Params | None:
     """The agent was stopped in order; that explains its silence, and no silence of the whole machine."""
     is_well = _outcome(case) not in ("down", "hung")
@@ -54,7 +76,9 @@ def _service_stop(case: Case) -> Params | None:
 
 
 def _no_banner(case: Case) -> Params | None:
-    return holds(_outcome(case) == "hung" and _tcp(case) == "banner_timeout")
+    """Its programs hang by themselves; with its storage gone they would hang just so (3.7: then siblings decide)."""
+    is_hung = _outcome(case) == "hung" and _tcp(case) == "banner_timeout"
+    return holds(is_hung and not _struck_beside(case))
 
 
 def _nothing_answers(case: Case) -> Params | None:
@@ -69,10 +93,35 @@ def _did_not_return(case: Case) -> Params | None:
 
 def _storage_silent(case: Case) -> Params | None:
     """It hangs, and so does, or waits for its disks, who stands on the same storage."""
-    storage = case.host.place("storage")
-    near = case.near("storage") if storage not in ("", "local") else ()
-    struck = [s.id for s in near if s.is_silent or s.families & {"io", "fs", "silence"}]
+    struck = _struck_beside(case)
     return holds(_outcome(case) == "hung" and bool(struck), hosts=struck[:5], n=len(struck))
+
+
+def _struck_beside(case: Case) -> list[str]:
+    """Neighbours on the same storage that hang or wait for it, where nothing of the host's own tells why it hangs."""
+    storage = case.host.place("storage")
+    if storage in ("", "local") or _swaps(case):
+        return []
+    return [s.id for s in case.near("storage") if _is_struck(s)]
+
+
+def _is_struck(sibling: HostView) -> bool:
+    """Silent, or waiting; not one that makes its own queue by asking for much."""
+    asks_much = (sibling.vitals.get("disk.iops") or 0.0) >= MANY_IOPS
+    return sibling.is_silent or bool(
+        sibling.families & {"fs", "silence"} or ("io" in sibling.families and not asks_much)
+    )
+
+
+def _swaps(case: Case) -> bool:
+    """Want of memory was the last that was heard from inside: that hangs a host by itself (section 6)."""
+    return (case.number("swap.out_mbps") or 0.0) > 1.0 or (case.number("psi.mem_full60") or 0.0) > 10.0
+
+
+def _hangs_with_storage(case: Case) -> Params | None:
+    """The kernel answers and no program speaks, just as on a machine whose disks answer nothing."""
+    is_hung = _outcome(case) == "hung" and _tcp(case) in ("banner_timeout", "")
+    return holds(is_hung and bool(_struck_beside(case)))
 
 
 def _waited_for_disks(case: Case) -> Params | None:
@@ -80,8 +129,7 @@ def _waited_for_disks(case: Case) -> Params | None:
     wait, before = case.number("disk.await_ms"), case.before("disk.await_ms")
     froze = case.number("disk.iops") == 0 and (case.number("disk.qdepth") or 0.0) > 0.5
     slow = wait is not None and wait >= 500.0 and (before is None or wait >= 10.0 * before)
-    swaps = (case.number("swap.out_mbps") or 0.0) > 1.0 or (case.number("psi.mem_full60") or 0.0) > 10.0
-    is_it = _outcome(case) == "hung" and (froze or slow) and not swaps and not case.host.is_container
+    is_it = _outcome(case) == "hung" and (froze or slow) and not _swaps(case) and not case.host.is_container
     return holds(is_it and not is_own_disk(case))
 
 
@@ -188,6 +236,15 @@ SILENCE_ROWS: Sequence[Row] = (
         _service_answers,
     ),
     row(
+        "silence.service_dead",
+        "silence",
+        "os.service_failed",
+        -STRONG - MEDIUM,
+        "outside",
+        "signals.md 3.8 S5, 3.7",
+        _service_dead,
+    ),
+    row(
         "silence.service_stop",
         "silence",
         "os.agent_down",
@@ -240,6 +297,16 @@ SILENCE_ROWS: Sequence[Row] = (
         "siblings",
         "signals.md 3.7 host hung, 6",
         _storage_silent,
+    ),
+    row(
+        "silence.hangs_with_storage",
+        "silence",
+        "virt.storage_backend",
+        MEDIUM,
+        "outside",
+        "signals.md 3.7 host hung, 6",
+        _hangs_with_storage,
+        says="silence.no_banner",
     ),
     row(
         "silence.waited_for_disks",

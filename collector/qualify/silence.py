@@ -59,6 +59,8 @@ class Asked:
     """Who asked; "" = the collector."""
     peer_of: str = ""
     """The contract that lent the vantage; "" = ours."""
+    is_ssh: bool = False
+    """Whether a service's check asks for SSH: the engineers' way in, and not what clients are served."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +72,13 @@ class Outcome:
     icmp: str
     tcp22: str
     svc: str
+    """The worst word of what clients are served: one service that fails is not made well by another that answers."""
+    speaks: bool = False
+    """Whether a program of the host itself spoke."""
+    is_mute: bool = False
+    """Whether one of the services answers nothing at all; one that answers with an error of its own runs."""
 
-    def facts(self) -> dict[str, dict[str, str]]:
+    def facts(self) -> dict[str, dict[str, Any]]:
         """As facts of the silence finding; what nobody answered is left out."""
         words = {
             "silence.outcome": self.word,
@@ -79,7 +86,8 @@ class Outcome:
             "ext.tcp22": self.tcp22,
             "ext.svc": self.svc,
         }
-        return {name: {"now": word} for name, word in words.items() if word}
+        found: dict[str, dict[str, Any]] = {name: {"now": word} for name, word in words.items() if word}
+        return found | ({"silence.mute": {"now": True}} if self.is_mute else {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +159,7 @@ def witness(asked: Sequence[Asked], contracts: int = 2) -> Witness:
             dead.append(vantage)
         elif seen.word != "unknown":
             alive.append(vantage)
-            if seen.word == "agent_gone" and (seen.tcp22 == "ok" or seen.svc == "ok"):
+            if seen.word == "agent_gone" and seen.speaks:
                 speaks.append(vantage)
     contracts_dead = peers.pop("down", set())
     contracts_alive = {c for word, who in peers.items() if word != "unknown" for c in who} - contracts_dead
@@ -166,11 +174,15 @@ def _seen_from(asked: Sequence[Asked]) -> Outcome:
     """What one place's answers come to."""
     icmp = next((icmp_word(a.state) for a in asked if a.kind == "icmp" and icmp_word(a.state)), "")
     ssh = next((ssh_word(a.state) for a in asked if a.kind == "ssh" and ssh_word(a.state)), "")
-    services = [a.state for a in asked if a.kind in ("service", "tcp") and a.state not in ("", "unknown")]
+    answered = [a for a in asked if a.kind in ("service", "tcp") and a.state not in ("", "unknown")]
+    services = [a.state for a in answered]
+    served = [a.state for a in answered if not a.is_ssh] or services
     svc = ""
-    if services:
-        svc = "ok" if any(s in ("ok", "slow") for s in services) else "dead"
-    return Outcome(_word(icmp, ssh, services), icmp, ssh, svc)
+    if served:
+        svc = "ok" if all(s in ("ok", "slow") for s in served) else "dead"
+    speaks = ssh == "ok" or any(s in ("ok", "slow") for s in services)
+    is_mute = any(s not in USER_SPACE_ANSWERS for s in served)
+    return Outcome(_word(icmp, ssh, services), icmp, ssh, svc, speaks, is_mute)
 
 
 def _word(icmp: str, ssh: str, services: Sequence[str]) -> str:

@@ -24,6 +24,9 @@ _PARTS = {
     "hardware": "device",
 }
 
+LINK_RULES = frozenset({"link_down", "link_lost", "link_flaps", "link_errors", "packets_stuck"})
+"""Rules about a card and its wire: another's to mend than what the way beyond, or the traffic, does to the host."""
+
 _COUNTER = re.compile(r"(?:^|:)(?:5|187|188|196|197|198|199)$")
 
 KERNEL_CAUSES = frozenset(row.id for row in kernel_lines.ROWS) | {"segv_storm"}
@@ -63,11 +66,27 @@ ANY_REASON = frozenset({"", "unknown", "os.service_failed"})
 STARVES_FOR_MS = 30 * 60_000
 """Want of memory, disk or names may take so long to bring a program down."""
 
+MOMENTS = frozenset({"oom_kill", "oom_in_limit", "container_limit_hit", "limits_reached"})
+"""Rules about a want that lasted an instant: whom it struck was struck then, and a kill gives the room back."""
+
+AT_ONCE_MS = 120_000
+"""What hangs on a program that was struck fails, and is seen to, within this time."""
+
+SHARED_ROOM = re.compile(r"^(?:/|/(?:var|tmp|usr|home|srv|opt|run|root|etc|dev/shm)(?:/.*)?)?$")
+"""Mounts in which programs of a server have their places; "" where nobody told which one is full."""
+
+SPARE_ROOM = re.compile(r"^/(?:boot|mnt|media|run/media|efi)(?:/|$)|back-?up", re.IGNORECASE)
+"""Mounts from which no service lives, unless it is named: the kernel's own, what is put in by hand, copies."""
+
 STARVING_FAMILIES = frozenset({"silence", "memory", "fs_space", "fs", "limits", "kernel"})
 """Troubles that fell a program whatever an operator did to it."""
 
 KERNEL_LIMIT = "limits_reached"
 """The rule that hears the kernel say that one of its limits is reached."""
+
+ELSEWHERE_RULE = "vantage.service"
+ELSEWHERE = "@elsewhere"
+"""What only another vantage is not served is a problem of its own beside what we do not reach: our way may be broken."""
 
 SOON_MS = 60_000
 """Clocks and samples differ: a cause that shows this little after its consequence still came before it."""
@@ -102,14 +121,24 @@ CONSEQUENCES = {
 """Cause family -> symptom families that it explains on the same host (signals.md 1 rule 6)."""
 
 CONSEQUENCES_OF = {
+    # The host is well and only its agent is not heard: what starves a host, or cuts it off, may have silenced the agent too.
+    "os.agent_down": frozenset(
+        {"agent", "cpu", "memory", "limits", "io", "virt", "network", "dns", "kernel"}
+    ),
     "hw.disk": SERVICE_FAMILIES | {"io", "fs", "silence", "kernel"},
     "hw.memory": SERVICE_FAMILIES | {"kernel", "memory", "silence"},
     "hw.thermal": frozenset({"cpu", "kernel", "silence"}),
     "hw.power": frozenset({"silence", "kernel"}),
     "hw.nic": SERVICE_FAMILIES | {"network", "dns", "silence"},
     "net.transit_path": frozenset({"service", "network", "silence"}),
+    # Where the host itself drops packets, names and ways seem to fail as well; a card and its wire do not.
+    "os.conntrack": SERVICE_FAMILIES | {"network", "dns", "cpu", "silence"},
+    "os.port_exhaustion": SERVICE_FAMILIES | {"network", "dns", "cpu", "silence"},
 }
 """The same where the cause says more than its family does: not each fault of the hardware explains every symptom."""
+
+ONLY_UNHEARD = frozenset({"net.transit_path", "os.agent_down"})
+"""Causes of a silence by which the host itself is not away: what fails on it fails for a reason of its own."""
 
 NO_CAUSE_OF_SILENCE = frozenset(
     {
@@ -121,8 +150,13 @@ NO_CAUSE_OF_SILENCE = frozenset(
 
 
 def subject_of(host_id: str, family: str, subject: str, rule: str = "") -> str:
-    """``host:a1``, or ``host:a1/fs:/var`` for a part of it; each of the system's limits is a subject of its own."""
+    """``host:a1``, or ``host:a1/fs:/var`` for a part of it.
+
+    Each of the system's limits is a subject of its own, and the cards with their wires are one beside the way beyond them.
+    """
     part = f"limit:{rule}" if family == "limits" and rule else part_of(family, subject)
+    part = "link" if family == "network" and rule in LINK_RULES else part
+    part = f"{part}{ELSEWHERE}" if rule == ELSEWHERE_RULE else part
     return f"host:{host_id}/{part}" if part else f"host:{host_id}"
 
 
@@ -153,6 +187,16 @@ class OpenProblem:
     """For silence: what the probes made of it (collector.qualify.silence)."""
     is_acted_on: bool = False
     """Whether an operator's act just before names this very part (signals.md 1 rule 9)."""
+    moment_ms: int | None = None
+    """When it last struck, where all that is left of it is what happened in an instant (``MOMENTS``)."""
+    names: frozenset[str] = frozenset()
+    """Programs that its log lines name: whom the kernel killed, who found no room."""
+    is_elsewhere: bool = False
+    """Whether only another vantage saw it, not we ourselves."""
+    lacks_room: bool = False
+    """Whether its own log lines say that it found no room to write."""
+    is_member: bool = False
+    """Whether it is a finding that holds, and not the ticket as a whole."""
 
 
 def stem(subject: str) -> str:
@@ -175,7 +219,7 @@ def may_join(problem: OpenProblem, found: OpenProblem, *, is_full: bool = False)
     ``found`` is the new symptom written as a problem of its own (ticket_id 0); ``is_full`` says that a file system of
     the host has no room left now.
     """
-    if problem.host_id != found.host_id:
+    if problem.host_id != found.host_id or _is_beyond_our_way(problem, found):
         return None
     if _is_same_cause(problem, found):
         return Reason("reason.join.same_cause", {"cause": found.root_cause})
@@ -185,11 +229,7 @@ def may_join(problem: OpenProblem, found: OpenProblem, *, is_full: bool = False)
         return _same_service(problem, found)
     if not _is_in_time(problem, found, is_full):
         return None
-    if (
-        found.family in consequences_of(problem)
-        and _fits(problem, found)
-        and not _is_own_doing(problem, found)
-    ):
+    if found.family in consequences_of(problem) and _fits(problem, found) and _reaches(problem, found):
         return Reason("reason.join.consequence", {"family": problem.family})
     if problem.family in SERVICE_FAMILIES and found.family in SERVICE_FAMILIES:
         return _same_service(problem, found)
@@ -201,7 +241,7 @@ def may_join(problem: OpenProblem, found: OpenProblem, *, is_full: bool = False)
 def consequences_of(problem: OpenProblem) -> frozenset[str]:
     """The symptom families that the problem explains on its host."""
     known = CONSEQUENCES_OF.get(problem.root_cause)
-    is_away = problem.family == "silence" and problem.root_cause != "net.transit_path"
+    is_away = problem.family == "silence" and problem.root_cause not in ONLY_UNHEARD
     if known is None or is_away:
         return CONSEQUENCES.get(problem.family, frozenset())
     return known
@@ -218,7 +258,7 @@ def may_explain(found: OpenProblem, problem: OpenProblem) -> Reason | None:
     if problem.host_id != found.host_id or problem.family not in consequences_of(found):
         return None
     before = problem.began_at_ms - found.began_at_ms
-    is_apart = problem.family == "silence" or _is_own_doing(found, problem)
+    is_apart = problem.family == "silence" or not _reaches(found, problem)
     if not -SOON_MS <= before <= JOIN_WITHIN_MS or is_apart:
         return None
     return Reason("reason.join.cause", {"family": found.family})
@@ -260,6 +300,45 @@ def _is_in_time(problem: OpenProblem, found: OpenProblem, is_full: bool) -> bool
         found.family == "service" and found.is_outside and problem.family in SERVED_BY
     )
     return is_lasting and found.began_at_ms >= problem.began_at_ms
+
+
+def _is_beyond_our_way(problem: OpenProblem, found: OpenProblem) -> bool:
+    """What another vantage is not served hangs on no broken way of ours."""
+    return found.is_elsewhere and problem.root_cause == "net.transit_path"
+
+
+def _reaches(cause: OpenProblem, symptom: OpenProblem) -> bool:
+    """Whether the cause is one of this very symptom, and not only of its kind: two troubles of one host are two problems."""
+    if _is_own_doing(cause, symptom):
+        return False
+    if symptom.subject.endswith("/link") and cause.family == "limits":
+        return False
+    if symptom.family == "silence" or is_program(cause.names, symptom.stems):
+        return True
+    if cause.moment_ms is not None and symptom.began_at_ms - cause.moment_ms > AT_ONCE_MS:
+        return False
+    if cause.family != "fs_space" or symptom.lacks_room:
+        return True
+    mount = cause.subject.partition("/fs:")[2]
+    return needs_room(mount, cause.began_at_ms, symptom.stems, symptom.began_at_ms)
+
+
+def needs_room(mount: str, full_since_ms: int, stems: Iterable[str], failed_at_ms: int) -> bool:
+    """Whether the file system that ran full is one that a program of these names may write to.
+
+    Where all programs have their places: whenever it is full. One of somebody's own: soon after it ran full, or by its name.
+    """
+    if any(len(name) > 2 and name in mount.lower() for name in stems):
+        return True
+    if SPARE_ROOM.search(mount):
+        return False
+    return bool(SHARED_ROOM.match(mount)) or failed_at_ms - full_since_ms <= JOIN_WITHIN_MS
+
+
+def is_program(names: Iterable[str], stems: Iterable[str]) -> bool:
+    """Whether a program that is named is one of these parts; the kernel cuts names at 15 characters."""
+    known = [name for name in names if len(name) > 2]
+    return any(name.startswith(part) or part.startswith(name) for part in stems if part for name in known)
 
 
 def _is_own_doing(cause: OpenProblem, symptom: OpenProblem) -> bool:

@@ -68,6 +68,7 @@ class OpenRow:
             severity=self.severity,
             at_ms=self.at_ms,
             stream=self.stream,
+            changed_at_ms=self.changed_at_ms,
         )
 
 

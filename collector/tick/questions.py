@@ -86,16 +86,37 @@ def look_again(
     asks: list[dict[str, Any]] = []
     for part in chunks(host_ids[:MANY]):
         _forget_words(tx, part)
+        served = _services_of(tx, part)
         wanted = select(hosts.c.id, hosts.c.addresses, hosts.c.topology).where(hosts.c.id.in_(part))
         for host in tx.execute(wanted):
             questions = questions_about(host, ctx, with_trace=True)
             questions += bmc_question(ctx.book.hosts.get(host.id) if ctx.book else None)
             asked += [probe_row(host.id, kind, target, "return", now_ms) for kind, target in questions]
             asks += asks_about(now_ms, ctx, host, questions, "return", with_peers=False)
+            # A vantage's word on a service is folded with the scheduled ones (outside).
+            asks += asks_about(
+                now_ms, ctx, host, served.get(host.id, ()), "schedule", most=1, with_peers=False
+            )
     if asked:
         tx.execute(insert(probes), asked)
         after_commit(tx, ctx.wake_probes)
     report.count("asks_made", write_asks(tx, ctx, asks))
+
+
+def _services_of(tx: Connection, host_ids: Sequence[str]) -> dict[str, list[Question]]:
+    """Host -> the first of its contracted services as a vantage is asked about them."""
+    wanted = (
+        select(services.c.id, services.c.host_id, services.c.check, hosts.c.addresses)
+        .join(hosts, hosts.c.id == services.c.host_id)
+        .where(services.c.host_id.in_(host_ids))
+        .order_by(services.c.id)
+    )
+    found: dict[str, list[Question]] = {}
+    for row in tx.execute(wanted):
+        mine = found.setdefault(row.host_id, [])
+        if row.addresses and len(mine) < SERVICES_ASKED:
+            mine.append(("service", {"service": row.id, "address": row.addresses[0], **row.check}))
+    return found
 
 
 def _forget_words(tx: Connection, host_ids: Sequence[str]) -> None:

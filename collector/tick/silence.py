@@ -233,7 +233,9 @@ def _with_answers(
             vantage = "" if probe.vantage == COLLECTOR else probe.vantage
             peer_of = str(probe.target.get("peer_of") or "") if vantage else ""
             detail = str(answer.get("detail", ""))
-            answers.setdefault(probe.host_id, []).append(Asked(probe.kind, state, detail, vantage, peer_of))
+            is_ssh = (probe.target.get("check") or {}).get("type") == "ssh"
+            asked_one = Asked(probe.kind, state, detail, vantage, peer_of, is_ssh)
+            answers.setdefault(probe.host_id, []).append(asked_one)
     found = []
     for row in rows:
         asked = tuple(answers.get(row.id, ()))

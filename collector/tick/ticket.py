@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from collector.qualify.case import Case, Held, as_number
+from collector.qualify.case import Case, Held
 from collector.qualify.recorded import scenario_of
 from collector.qualify.subjects import (
     JOIN_WITHIN_MS,
@@ -26,6 +26,7 @@ from collector.qualify.subjects import (
     stem,
 )
 from collector.tables import judgements
+from collector.tick.members import as_it_stands, is_full, member
 from collector.tick.parting import Parted, part
 from collector.vitals import WINDOW_MS, Series, series_of
 from ticketing import intake, opening
@@ -38,9 +39,6 @@ PLOTTED_MAX = 40
 
 BEFORE_SILENCE_MS = 120_000
 """What began this little after the silence was noticed still came before it: a deadline dates it, and a rule holds first."""
-
-FULL_PCT = 95.0
-"""A file system this full explains what fails on it."""
 
 _RANK = {Confidence.LOW: 0, Confidence.MEDIUM: 1, Confidence.HIGH: 2}
 
@@ -104,20 +102,7 @@ class Desk:
         if row is None or row["origin"] != "machine":
             return
         self.holding.add((ticket_id, host_id, held.family))
-        word = held.facts.get("silence.outcome")
-        self.note(
-            OpenProblem(
-                ticket_id,
-                host_id,
-                row["problem"].partition("|")[2],
-                held.family,
-                row["root_cause"],
-                held.at_ms,
-                frozenset({stem(held.subject)}) if held.subject else frozenset(),
-                held.is_outside,
-                str(word.now) if word is not None else "",
-            )
-        )
+        self.note(member(ticket_id, row["problem"].partition("|")[2], row["root_cause"], held))
 
     def contract_id(self, host_id: str) -> str:
         """The contract that guards the host; ``internal`` for one that no contract names any more."""
@@ -131,35 +116,25 @@ class Desk:
         symptom = self._symptom(verdict, case.subject)
         if case.subject.family in SERVICE_FAMILIES and is_named(case.subject.subject, case.ops):
             symptom = dataclasses.replace(symptom, is_acted_on=True)
+        mine = self.problems.get(case.host.id, ())
         joins = [
             (problem, why)
-            for problem in self.problems.get(case.host.id, ())
-            if (why := may_join(problem, symptom, is_full=_is_full(case))) is not None
+            for problem in (as_it_stands(p, mine, case) for p in mine)
+            if (why := may_join(problem, symptom, is_full=is_full(case))) is not None
         ]
         # Another view of the same is nearer than what may have caused it.
         joins.sort(key=lambda join: join[1].key == "reason.join.consequence")
         if joins and verdict.class_ in (1, 2):
             return self._join(joins[0][0], verdict, case, joins[0][1])
-        for problem in self.problems.get(case.host.id, ()):
+        for problem in mine:
             why = may_explain(symptom, problem)
             if why is not None and verdict.class_ in (1, 2):
                 return self._join(problem, verdict, case, why, is_cause=True)
         return self._open(verdict, case, symptom)
 
     def _symptom(self, verdict: Verdict, held: Held) -> OpenProblem:
-        stems = frozenset({stem(held.subject)}) if held.subject else frozenset()
-        word = held.facts.get("silence.outcome")
-        return OpenProblem(
-            0,
-            held.host_id,
-            verdict.subject,
-            verdict.family,
-            verdict.root_cause,
-            verdict.began_at_ms,
-            stems,
-            held.is_outside,
-            str(word.now) if word is not None else "",
-        )
+        found = member(0, verdict.subject, verdict.root_cause, held)
+        return dataclasses.replace(found, family=verdict.family, began_at_ms=verdict.began_at_ms)
 
     def _open(self, verdict: Verdict, case: Case, symptom: OpenProblem) -> Placed:
         done = intake.open_or_join(self.tx, self.book, verdict, self.contract_id(case.host.id), self.now_ms)
@@ -423,13 +398,6 @@ def _may_silence(verdict: Verdict, row: Mapping[str, Any]) -> bool:
     is_told_afterwards = verdict.family in ("kernel", "hardware", "silence")
     is_before = verdict.began_at_ms <= row["began_at_ms"] + BEFORE_SILENCE_MS
     return verdict.root_cause not in NO_CAUSE_OF_SILENCE and (is_before or is_told_afterwards)
-
-
-def _is_full(case: Case) -> bool:
-    """Whether some file system of the host has no room left, by its findings or by its newest vitals."""
-    said = [held.facts["fs.used_pct"].now for held in case.held() if "fs.used_pct" in held.facts]
-    numbers = [as_number(value) or 0.0 for value in (*said, case.host.vitals.get("fs.used_pct"))]
-    return max(numbers) >= FULL_PCT
 
 
 def _placed(done: intake.Outcome) -> Placed:

@@ -1,7 +1,8 @@
 """What another vantage cannot reach on a host that reports becomes a finding: its clients may be as badly off.
 
 Our own probe of the same service goes by its own rule (``outside``); a vantage's word is heard only when it has stood for a
-while, and only about hosts that we hear. Of silent hosts the silence itself is judged. A vantage must prove itself as we
+while, and only about hosts that we hear, or that only our own broken way keeps from us. Of other silent hosts the silence itself
+is judged. A vantage must prove itself as we
 must: one that lost hosts of unrelated providers at once lost its own way, and is heard again when it reaches them.
 Stream ``collector:unserved``.
 """
@@ -14,13 +15,16 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, select
 
 from collector.tables import hosts, observations, open_findings
+from collector.tick.cases import body_of
 from collector.tick.context import TickContext, TickReport
-from collector.tick.rows import CUT_OFF_SINCE, OwnFinding, append_own, chunks, remembered
+from collector.tick.rows import CUT_OFF_SINCE, SILENCE_STREAM, OwnFinding, append_own, chunks, remembered
 
 STREAM = "collector:unserved"
 RULE = "vantage.service"
 SUBJECTS = {"ext.svc": "service", "ext.tcp22": "ssh"}
 BAD = frozenset({"dead", "refused", "timeout", "banner_timeout", "kex_timeout"})
+REACHED = frozenset({"ok", "loss", "refused"})
+SILENCE_RULE = "silence"
 HOLD_MS = 60_000
 LOOK_BACK_MS = 3_600_000
 TOGETHER_MS = 60_000
@@ -104,17 +108,23 @@ def _opened(
     now_ms: int,
     report: TickReport,
 ) -> list[OwnFinding]:
-    heard = _heard(tx, sorted({host_id for host_id, _, _ in bad}))
+    bad_hosts = sorted({host_id for host_id, _, _ in bad})
+    heard = _heard(tx, bad_hosts)
+    unheard = _unheard_by_us(tx, bad_hosts)
     doubted = _doubted(bad, _providers(tx, sorted(heard)))
     found: dict[tuple[str, str], OwnFinding] = {}
     for (host_id, signal, vantage), word in sorted(bad.items()):
         since, subject = word.bad_since_ms or now_ms, SUBJECTS[signal]
         if (host_id, subject) in held or (host_id, subject) in found or (vantage, host_id) in doubted:
             continue
-        if now_ms - since < HOLD_MS:
-            report.wake_at(since + HOLD_MS)
+        last_ms, alive_since_ms = heard.get(host_id, (0, 0))
+        # What was seen while the host was away is looked at once more when it is back (questions.look_again).
+        stands_since = max(since, alive_since_ms)
+        if now_ms - stands_since < HOLD_MS:
+            report.wake_at(stands_since + HOLD_MS)
             continue
-        if heard.get(host_id, 0) <= since:
+        is_heard = last_ms > since
+        if not is_heard and not (host_id in unheard and _reaches(words, host_id, vantage)):
             continue
         facts = {
             name: {"now": other.value}
@@ -127,6 +137,28 @@ def _opened(
             host_id, "opened", RULE, subject, "service", since, "high", facts=facts, notes=notes
         )
     return list(found.values())
+
+
+def _reaches(words: Mapping[tuple[str, str, str], _Word], host_id: str, vantage: str) -> bool:
+    """Whether the vantage itself reaches the host's kernel, by its ping or its SSH."""
+    said = [words.get((host_id, signal, vantage)) for signal in ("ext.icmp", "ext.tcp22")]
+    return any(word is not None and word.value in REACHED for word in said)
+
+
+def _unheard_by_us(tx: Connection, host_ids: list[str]) -> set[str]:
+    """Hosts that are silent only since our way to them is broken: what a vantage is not served there, clients are not either."""
+    found: set[str] = set()
+    for part in chunks(host_ids):
+        wanted = select(open_findings.c.host_id, open_findings.c.body).where(
+            open_findings.c.host_id.in_(part),
+            open_findings.c.stream == SILENCE_STREAM,
+            open_findings.c.rule == SILENCE_RULE,
+        )
+        for row in tx.execute(wanted):
+            outcome = (body_of(row.body).get("facts") or {}).get("silence.outcome") or {}
+            if outcome.get("now") == "path":
+                found.add(row.host_id)
+    return found
 
 
 def _doubted(bad: Mapping[tuple[str, str, str], _Word], providers: Mapping[str, str]) -> set[tuple[str, str]]:
@@ -153,12 +185,12 @@ def _providers(tx: Connection, host_ids: list[str]) -> dict[str, str]:
     return found
 
 
-def _heard(tx: Connection, host_ids: list[str]) -> dict[str, int]:
-    """When each of the hosts that are alive was last heard."""
-    found: dict[str, int] = {}
+def _heard(tx: Connection, host_ids: list[str]) -> dict[str, tuple[int, int]]:
+    """When each of the hosts that are alive was last heard, and since when it has been alive."""
+    found: dict[str, tuple[int, int]] = {}
     for part in chunks(host_ids):
-        wanted = select(hosts.c.id, hosts.c.last_report_at_ms).where(
+        wanted = select(hosts.c.id, hosts.c.last_report_at_ms, hosts.c.life_since_ms).where(
             hosts.c.id.in_(part), hosts.c.life == "alive", hosts.c.is_retired.is_(False)
         )
-        found.update({row.id: row.last_report_at_ms or 0 for row in tx.execute(wanted)})
+        found.update({row.id: (row.last_report_at_ms or 0, row.life_since_ms) for row in tx.execute(wanted)})
     return found

@@ -1,7 +1,7 @@
 """What each evidence row is worth: a scenario that cites it, and whether its verdict changes when the row is left out.
 
 ``row_witnesses.txt`` holds one line a row: the row, a scenario of the public set or our own, and ``decides`` (class, cause,
-scope, hosts, time or confidence change without the row) or ``supports`` (it is cited, and others carry the verdict).
+scope, hosts, time or confidence change without the row) or ``supports`` (it holds, and others carry the verdict).
 By hand: ``python -m tests.scenarios.row_worth --find`` writes the list anew, ``--check`` holds it against today's engine.
 The search plays everything once and notes which rows held in any case on the way, then some of those scenarios without the
 row; ``--kept FILE`` keeps the first half.
@@ -34,7 +34,7 @@ CANDIDATES_MAX = 6
 """How many scenarios that cite a row are played without it before it counts as support only."""
 HEADING = """\
 # Evidence row, the scenario that exercises it, and what the row is worth there (tests/scenarios/row_worth.py).
-# decides: without the row the verdict changes; supports: cited there, and others carry the verdict.
+# decides: without the row the verdict changes; supports: it holds there, and others carry the verdict.
 """
 
 
@@ -88,8 +88,12 @@ def outcome_of(scenario: str, without: str = "") -> Outcome:
     return outcome(labelled.played(scenarios()[scenario], options))
 
 
+@functools.lru_cache(maxsize=256)
 def listened(scenario: str) -> Outcome:
-    """The outcome, and which rows held on the way. For the search by hand only: it puts listening rows into judgement."""
+    """The outcome, and which rows held on the way, by listening rows in judgement.
+
+    A ticket shows what speaks at its end: what opened it, and was said better later, held all the same.
+    """
     held: set[str] = set()
     was = judge.ROWS
     judge.ROWS = tuple(_listening(row, held) for row in was)
@@ -116,11 +120,11 @@ def scenarios() -> Mapping[str, Scenario]:
 
 
 def worth(row: str, scenario: str) -> str:
-    """``decides``, ``supports``, or nothing where the scenario neither changes without the row nor cites it."""
-    whole = outcome_of(scenario)
+    """``decides``, ``supports``, or nothing where the scenario neither changes without the row nor lets it hold."""
+    whole = listened(scenario)
     if outcome_of(scenario, row).verdicts != whole.verdicts:
         return DECIDES
-    return SUPPORTS if row in whole.cited else ""
+    return SUPPORTS if row in whole.held else ""
 
 
 def find(workers: int, kept: Path | None, only: Sequence[str] = ()) -> list[Witness | str]:

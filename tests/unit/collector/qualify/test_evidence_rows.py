@@ -192,7 +192,7 @@ def service_cases(c, h, s):
         ),
         "service.disk_full": (
             c("service", subject="web", beside=(h("fs_space", subject="/var"),)),
-            c("service", subject="web", beside=(h("cpu"),)),
+            c("service", subject="web", beside=(h("fs_space", subject="/mnt/backup"),)),
         ),
         "service.certificate": (c("tls", {"tls.days": 3}), c("tls", {"tls.days": 60})),
         "service.slow": (
@@ -208,6 +208,7 @@ def service_cases(c, h, s):
 
 def silence_cases(c, h, s):
     gone = {"silence.outcome": "agent_gone"}
+    hung = {"silence.outcome": "hung", "ext.tcp22": "banner_timeout"}
     return {
         "silence.tcp_refused": (
             c("silence", gone | {"ext.tcp22": "refused"}),
@@ -216,6 +217,18 @@ def silence_cases(c, h, s):
         "silence.ssh_ok": (
             c("silence", gone | {"ext.tcp22": "ok"}),
             c("silence", gone | {"ext.tcp22": "refused"}),
+        ),
+        "silence.service_dead": (
+            c("silence", gone | {"ext.tcp22": "ok", "silence.mute": True}),
+            c(
+                "silence",
+                gone | {"ext.tcp22": "ok", "silence.mute": True},
+                beside=(dataclasses.replace(h("service", subject="web"), at_ms=0),),
+            ),
+        ),
+        "silence.hangs_with_storage": (
+            c("silence", hung, siblings=(s(families=("io",)),)),
+            c("silence", hung, siblings=(s(families=("io",), disk__iops=3000.0),)),
         ),
         "silence.icmp_ok": (c("silence", gone | {"ext.icmp": "ok"}), c("silence", gone)),
         "silence.service_ok": (
@@ -355,7 +368,10 @@ def network_cases(c, h, s):
         "net.conntrack": (c("limits", {"net.conntrack_pct": 99}), c("limits", {"net.conntrack_pct": 50})),
         "net.ports": (c("limits", {"net.ports_pct": 95}), c("limits", {"net.ports_pct": 20})),
         "net.syn_flood": (c("network", {"net.cookies_ps": 900}), c("network", {"net.cookies_ps": 0})),
-        "limits.fds": (c("limits", {"fd.used_pct": 99}), c("limits", {"fd.used_pct": 9})),
+        "limits.fds": (
+            c("limits", {"fd.used_pct": 99}, rule="descriptors_gone"),
+            c("limits", {"fd.used_pct": 99}, rule="listen_drops"),
+        ),
     }
 
 

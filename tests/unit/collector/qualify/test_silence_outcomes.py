@@ -52,3 +52,18 @@ def test_everybody_everywhere_at_once_is_suspicious():
     assert not looks_isolated(suspects=5, alive=1, providers=2, answers=0)
     assert not looks_isolated(suspects=5, alive=0, providers=1, answers=0)
     assert not looks_isolated(suspects=5, alive=0, providers=2, answers=1)
+
+
+def test_one_service_that_fails_is_not_made_well_by_another_and_the_engineers_way_in_is_no_service():
+    shop, mail = Asked("service", "timeout"), Asked("service", "ok")
+    ssh = Asked("service", "ok", is_ssh=True)
+    assert outcome([Asked("ssh", "ok"), shop, mail]).svc == "dead"
+    assert outcome([Asked("ssh", "ok"), shop, ssh]).svc == "dead"
+    assert outcome([Asked("ssh", "ok"), mail, ssh]).svc == "ok"
+    assert outcome([Asked("ssh", "ok"), ssh]).svc == "ok", "all that the contract watches"
+    assert outcome([Asked("ssh", "ok"), shop, mail]).word == "agent_gone"
+
+
+def test_a_service_that_answers_with_an_error_of_its_own_is_not_mute():
+    assert not outcome([Asked("ssh", "ok"), Asked("service", "status")]).is_mute
+    assert "silence.mute" in outcome([Asked("ssh", "ok"), Asked("service", "timeout")]).facts()

@@ -201,3 +201,27 @@ def test_what_a_host_told_of_its_newest_boot_is_known_to_the_case_and_an_older_b
     assert known(began - 60_000) == "watchdog expiration"
     assert known(began + 300_000) == "watchdog expiration"
     assert known(began - 3_600_000) is None
+
+
+def test_of_two_other_findings_the_fresher_tells_a_fact(make_case, make_held):
+    old = dataclasses.replace(make_held("memory", {"mem.avail_pct": 3.0}), at_ms=0)
+    new = dataclasses.replace(make_held("cpu", {"mem.avail_pct": 60.0}), at_ms=1_000)
+    assert make_case("service", beside=(old, new)).number("mem.avail_pct") == 60.0
+    assert (
+        make_case("service", beside=(dataclasses.replace(old, changed_at_ms=2_000), new)).number(
+            "mem.avail_pct"
+        )
+        == 3.0
+    )
+
+
+def test_what_another_finding_told_long_ago_yields_to_the_heartbeat_and_the_judged_one_s_own_does_not(
+    make_case, make_held
+):
+    old = dataclasses.replace(make_held("memory", {"mem.avail_pct": (50.0, 3.0)}), at_ms=0)
+    case = make_case("service", beside=(old,))
+    lively = dataclasses.replace(case, host=dataclasses.replace(case.host, vitals={"mem.avail_pct": 71.0}))
+    assert lively.number("mem.avail_pct") == 71.0
+    assert lively.before("mem.avail_pct") == 50.0
+    own = dataclasses.replace(lively, subject=old, beside=())
+    assert own.number("mem.avail_pct") == 3.0
