@@ -110,12 +110,22 @@ def _look(
 
 
 def _may_begin(tx: Connection, pair: PairTerms, facts: Facts) -> bool:
-    """Not again after a person's no or nobody's answer; not for ever after facts that changed."""
+    """Not again after a person's no or nobody's answer; not for ever after facts that changed.
+
+    A rehearsal while a ticket was open is no answer to it, and neither is a switch of before that ticket came back.
+    """
     assert facts.trouble is not None, "asked of a pair in trouble only"
-    wanted = select(failover_runs.c.id, failover_runs.c.state).where(
-        failover_runs.c.pair == pair.id, failover_runs.c.cause_id == facts.trouble.ticket_id
+    wanted = select(failover_runs.c.id, failover_runs.c.state, failover_runs.c.ended_at_ms).where(
+        failover_runs.c.pair == pair.id,
+        failover_runs.c.cause_id == facts.trouble.ticket_id,
+        failover_runs.c.kind == "failover",
     )
-    past = tx.execute(wanted).all()
+    since_ms = facts.trouble.held_since_ms
+    past = [
+        row
+        for row in tx.execute(wanted).all()
+        if row.state == State.ABORTED.value or row.ended_at_ms is None or row.ended_at_ms >= since_ms
+    ]
     if len(past) >= RUNS_PER_CAUSE:
         return False
     for row in past:

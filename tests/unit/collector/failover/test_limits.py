@@ -8,15 +8,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from collector.failover import runs
+from collector.failover.plan import Subject
+from collector.failover.plan import make as make_plan
 from collector.failover.terms import PairTerms, ScheduleTerms
 from collector.observed import keep_newest, observe
-from collector.tables import hosts
+from collector.tables import failover_runs, hosts
 from tests.unit.collector.failover.houses import DAY_MS, PAIR, T0, House
 from ticketing import intake
 from ticketing.model import Confidence, Reason, Verdict
+from ticketing.tables import ticket_events
 from ticketing.terms import CalendarTerms, Window
 
 pytestmark = pytest.mark.collector
@@ -97,6 +100,57 @@ def test_a_second_failure_inside_the_hold_down_is_a_request(make) -> None:
     (run,) = house.runs()
     assert run.mode == "approve"
     assert house.ticket(run.ticket_id)["verdict"]["reasons"][0]["key"] == "failover.guard.held_down"
+
+
+def over(house: House, kind: str, cause_id: int) -> None:
+    """A run of this kind for that ticket, ended now."""
+    terms = house.pair
+    plan = make_plan(terms, Subject(cause_id, "os.service_failed", "acme", 1), kind)
+
+    def write(tx: Any) -> None:
+        run_id = runs.begin(tx, plan, runs.Began("approve", Reason("x"), cause_id=cause_id), house.now_ms)
+        ended = {"state": "hold_down", "open_mark": None, "ended_at_ms": house.now_ms}
+        tx.execute(update(failover_runs).where(failover_runs.c.id == run_id).values(**ended))
+
+    house.store.write(write)
+
+
+def test_a_rehearsal_while_a_ticket_was_open_is_no_answer_to_its_outage(make) -> None:
+    """Found by the laboratory: the outage that joined the ticket was never decided upon, and nobody was told."""
+    house = make()
+    house.well()
+    cause_id = house.falls()
+    over(house, "rehearsal", cause_id)
+    house.now_ms += 61_000
+    house.asked()
+    house.tick()
+    (run,) = [run for run in house.runs() if run.state == "decided"]
+    assert (run.kind, run.mode, run.cause_id) == ("failover", "auto", cause_id)
+
+
+@pytest.mark.parametrize("came_back", [True, False])
+def test_a_switch_answers_for_its_outage_and_not_for_the_next_one_of_the_same_ticket(
+    make, came_back: bool
+) -> None:
+    house = make()
+    house.well()
+    cause_id = house.falls()
+    house.now_ms += 61_000
+    over(house, "failover", cause_id)
+    if came_back:
+        house.now_ms += 1_000
+        reopened = {
+            "ticket_id": cause_id,
+            "at_ms": house.now_ms,
+            "actor": "machine",
+            "kind": "reopen",
+            "body": {},
+        }
+        house.store.write(lambda tx: tx.execute(insert(ticket_events).values(**reopened)))
+    house.now_ms += 61_000
+    house.asked()
+    house.tick()
+    assert [run.kind for run in house.runs() if run.state == "decided"] == ["failover"] * came_back
 
 
 def window(from_s: int, to_s: int) -> Window:
