@@ -122,8 +122,7 @@ a6_there, a6_back = _one_way("coll", "prim"), _one_way("prim", "coll")
 
 def _loss(percent: int) -> Callable[[Household], None]:
     def do(home: Household) -> None:
-        for side in ("saddr", "daddr"):
-            home.drop("ip", side, ADDRESS["prim"], "numgen", "random", "mod", "100", "<", str(percent))
+        home.lose("prim", percent)
         quiet(home, 4.0)
         home.drop_nothing()
         home.wait(
@@ -324,13 +323,47 @@ def d3_busy(home: Household) -> None:
     until_switched(home)
 
 
+# E: the store (crashes and two collectors: tests/unit/collector/failover/steps/test_crashes.py)
+
+
+def e2(home: Household) -> None:
+    """Full in mid-plan: what is begun has its intent (the checker counts), nothing new begins; then it goes on or ends safely."""
+    full = once(home, lambda: home.state() in ("armed", "fencing"), home.fill_disk)
+    home.kill("register-prim")
+    full.join(SWITCH_S)
+    time.sleep(3.0)
+    done = home.effects()
+    quiet(home, 1.0)
+    assert len(home.effects()) <= len(done) + 1, "one act could be on its way when the disk was full, no more"
+    (home.folder / "state" / "ballast").unlink()
+    until_over(home)
+
+
 # F: time
+
+
+def _shifted(seconds: int) -> Callable[[Household], None]:
+    def do(home: Household) -> None:
+        home.kill("register-prim")
+        home.wait("a ticket about it", lambda: trouble(home))
+        home.shift_clock(seconds)
+        quiet(home, 3.0)
+        assert home.effects() == [], home.effects()
+
+    return do
+
+
+f1_ahead, f1_back = _shifted(3_600), _shifted(-3_600)
 
 
 def f2(home: Household) -> None:
     """A guest that is paused with its clock: cut off at its switch port, since it answers nobody; then it wakes up."""
     home.freeze("prim")
     home.cut("prim")
+    # Its cause is provisional, and a closed port is less than power off: a person says yes.
+    home.wait("a person is asked", lambda: home.state() == "await_approval", SWITCH_S)
+    (asked,) = home.runs()
+    home.command("failover", "approve", asked["id"], "--plan", asked["plan_hash"], "--no-follow")
     until_switched(home)
     assert "off prim" in home.provider.orders
     # Awake, and it believes that no time has passed: first behind the closed port, then with a way to its clients.

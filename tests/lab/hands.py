@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from tests.lab import register
 from tests.lab.eyes import Eyes
 from tests.lab.given import HOSTS, WORD, agent_settings, copy_checks, other
 from tests.lab.house import ADDRESS
@@ -32,6 +35,8 @@ class Hands(Eyes):
         self.broken_at_ms = 0
         self._processes: dict[str, Any] = {}
         self._frozen: list[int] = []
+        self._collector_env: dict[str, str] = {}
+        self._mounted: list[Path] = []
 
     # starting
 
@@ -40,6 +45,7 @@ class Hands(Eyes):
             "coll",
             [PROGRAMS / "vartovyi-collector", "serve", "--config", self.folder / "collector.yaml"],
             log="collector",
+            env={**os.environ, **self._collector_env},
         )
         self.wait("the collector listens", (self.folder / "state" / "address").exists)
 
@@ -66,11 +72,19 @@ class Hands(Eyes):
         sshd = self.house.sshd(host)
         if sshd.process is not None and sshd.process.poll() is not None:
             sshd.start(lambda: self.house.inside(host, sshd.answers))
+        # The service first, as a boot orders it: an agent that comes before it tells of an outage.
+        if self.start_register(host):
+            self.wait("the register listens", lambda: self._listens(host))
         self.start_agent(host)
-        self.start_register(host)
         self._processes[f"watch-{host}"] = self.house.popen(
             host, [SHIPPED / "vartovyi-gate", "watch", WORD], log=f"watch-{host}", env=self._gate_env(host)
         )
+
+    def _listens(self, host: str) -> bool:
+        """Whether the register's port is open, seen from its own host."""
+        place = (ADDRESS[host], register.PORT)
+        self.house.inside(host, lambda: socket.create_connection(place, timeout=5).close())
+        return True
 
     def _gate_env(self, host: str) -> dict[str, str]:
         sshd = self.house.sshd(host)
@@ -212,6 +226,13 @@ class Hands(Eyes):
             f"add rule ip lab forward {rule} drop",
         )
 
+    def lose(self, place: str, percent: int = 100, ways: tuple[str, ...] = ("to", "from")) -> None:
+        """So many of a hundred packets vanish on the place's wire, whoever they are for; on the way to it, from it, or both."""
+        for way in ways:
+            side = "oifname" if way == "to" else "iifname"
+            some = () if percent >= 100 else ("numgen", "random", "mod", "100", "<", str(percent))
+            self.drop(side, f'"to-{place}"', *some)
+
     def drop_between(self, one: str, other: str, *what: str) -> None:
         """Nothing passes between two places, in either direction."""
         for here, there in ((one, other), (other, one)):
@@ -221,9 +242,49 @@ class Hands(Eyes):
         """Take all such rules away."""
         self.house.exec("prov", ["nft", "delete", "table", "ip", "lab"], check=False)
 
+    def shift_clock(self, seconds: int) -> None:
+        """The collector's wall clock jumps; its monotonic one goes on (a case says ``clock=True``)."""
+        (self.folder / "shift").write_text(f"{seconds:+d}")
+
+    def give_clock(self) -> None:
+        """The collector's clock may be shifted from now on."""
+        found = [
+            path
+            for lib in ("lib/*", "lib64")
+            for path in glob.glob(f"/usr/{lib}/faketime/libfaketimeMT.so.1")
+        ]
+        assert found, "libfaketime is not installed (tests/tools/needs.py)"
+        self.shift_clock(0)
+        self._collector_env = {
+            "LD_PRELOAD": found[0],
+            "FAKETIME_TIMESTAMP_FILE": str(self.folder / "shift"),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def give_small_disk(self, mib: int) -> None:
+        """The collector's store on a disk of its own."""
+        place = self.folder / "state"
+        place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "lab", place], check=True, timeout=30)
+        self._mounted.append(place)
+
+    def fill_disk(self) -> None:
+        """Not a byte is left beside the store."""
+        with (
+            (self.folder / "state" / "ballast").open("wb", buffering=0) as ballast,
+            contextlib.suppress(OSError),
+        ):
+            for size in (1 << 20, 1 << 12, 1):
+                with contextlib.suppress(OSError):
+                    while ballast.write(b"x" * size) == size:
+                        pass
+
     def heal(self) -> None:
         """Every fault is undone, except what the engine did: who was switched off stays off."""
         self.provider.faults.clear()
+        (self.folder / "state" / "ballast").unlink(missing_ok=True)
         self.thaw()
         self.drop_nothing()
         for place in self.is_cut:
@@ -256,3 +317,6 @@ class Hands(Eyes):
         """Stop the clients and the provider; the house ends the rest."""
         self.clients.stop()
         self.provider.close()
+        self.stop_programs()
+        for place in self._mounted:
+            subprocess.run(["umount", "-l", place], check=False, timeout=30)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import shutil
 import time
 import traceback
@@ -49,6 +50,10 @@ class Case:
     expect: Callable[[Household], Expect] | Expect | None = None
     scale: Scale = dataclasses.field(default_factory=Scale)
     terms: Terms | None = None
+    clock: bool = False
+    """The collector's wall clock can be shifted."""
+    disk_mib: int = 0
+    """The collector's store lies on a disk of its own of this size."""
     is_core: bool = False
     """Runs in ``make test``."""
     test: str = ""
@@ -95,6 +100,10 @@ def play(case: Case, folder: Path) -> Row:
     with House(folder) as house:
         home = Household(house, case.scale, case.terms)
         try:
+            if case.clock:
+                home.give_clock()
+            if case.disk_mib:
+                home.give_small_disk(case.disk_mib)
             home.settle()
             home.broke()
             try:
@@ -183,7 +192,7 @@ def times_in(entries: Sequence[Entry], broken_at_ms: int) -> Times:
     own = None
     if State.ON_BACKUP.value in at:
         until = next(n for n, e in enumerate(entries) if e.body.get("state") == State.ON_BACKUP.value)
-        steps_ms = sum(e.body.get("took_ms", 0) for e in entries[:until])
+        steps_ms = sum(e.body.get("took_ms", 0) for e in entries[:until]) + _waited_ms(entries[:until])
         # A person's own time is none of ours: the decision is theirs where they were asked.
         decided_ms = max([entries[0].at_ms, *(e.at_ms for e in entries if e.kind == "approve")])
         own = round((at[State.ON_BACKUP.value] - decided_ms - steps_ms) / 1000, 2)
@@ -194,6 +203,17 @@ def times_in(entries: Sequence[Entry], broken_at_ms: int) -> Times:
         traffic=between(State.SWITCHING, State.VERIFYING),
         verify=between(State.VERIFYING, State.ON_BACKUP),
         own=own,
+    )
+
+
+def _waited_ms(entries: Sequence[Entry]) -> int:
+    """The pauses before a step was asked again: it was not done yet, so they are its own time."""
+    return sum(
+        after.at_ms - before.at_ms - after.body.get("took_ms", 0)
+        for before, after in itertools.pairwise(entries)
+        if before.body.get("outcome") in ("unknown", "not_done")
+        and after.kind == "probe"
+        and after.body["step"] == before.body["step"]
     )
 
 

@@ -55,6 +55,10 @@ POSTGRESQL = (
     f"{PARTS}test_postgresql.py::"
     "test_a1_i3_i2_the_standby_takes_over_the_old_primary_stays_off_and_comes_back_in_order"
 )
+MARIADB = (
+    f"{PARTS}test_mariadb.py::"
+    "test_a1_i3_the_replica_takes_over_and_the_old_primary_takes_no_writes_until_it_is_rebuilt"
+)
 NAMES = (
     f"{PARTS}test_names.py::"
     "test_d1_d2_the_record_is_swapped_under_its_condition_and_done_only_where_every_server_says_so"
@@ -87,6 +91,8 @@ CASES: tuple[Case, ...] = (
     Case("B6", "fence maps to the wrong host", "refused before any order", f.b6, ASKED),
     Case("A1.postgresql", "PostgreSQL primary dies, comes back", "ON_BACKUP, isolated, back in order",
          test=POSTGRESQL),
+    Case("A1.mariadb", "MariaDB primary dies", "ON_BACKUP, old one takes no writes",
+         test=MARIADB),
     Case("B1.bmc", "a real controller says off, host lives", "not believed",
          test=PARTS + "test_bmc.py::test_b1_a_controller_that_says_off_while_the_host_lives_is_not_believed"),
     Case("B2.bmc", "a real controller hangs or is gone", "unknown within the deadline",
@@ -105,15 +111,17 @@ CASES: tuple[Case, ...] = (
          test=NAMES),
     Case("D3", "floating-IP API 403", "bounded, STUCK, backup keeps role", f.d3_forbidden, Expect(("stuck",), "back", "prim")),
     Case("D3.busy", "floating-IP API 429, then well", "retried, ON_BACKUP", f.d3_busy, SWITCHED),
-    Case("D4", "HAProxy reload loses state", "verify fails, step repeated", why_not="room parts: haproxy"),
+    Case("D4", "HAProxy reload loses state", "seen, done again",
+         test=PARTS + "test_balancer.py::test_d4_a_reload_that_forgets_is_seen_and_the_step_is_done_again"),
     Case("E1", "kill -9 of the collector at every boundary", "same end, effects once", is_core=True,
          test=CRASH + "test_killed_at_every_boundary_the_end_is_the_same_and_effects_happen_once"),
     Case("E1.second", "kill -9, and a second collector takes over", "same end, effects once",
          test=CRASH + "test_another_collector_waits_until_the_first_one_s_act_cannot_be_on_its_way"),
-    Case("E2", "store full, read-only, gone in mid-plan", "no act without journal", why_not="not yet"),
+    Case("E2", "store's disk full in mid-plan", "no act without journal", f.e2, whoever, disk_mib=64),
     Case("E3", "two collectors, lease stolen by pause", "the old one acts no more",
          test=CRASH + "test_a_collector_that_was_paused_past_its_lease_acts_no_more"),
-    Case("F1", "collector clock +1 h, -1 h", "no misuse", why_not="not yet"),
+    Case("F1.ahead", "collector clock +1 h while it decides", "no act", f.f1_ahead, Expect(("", "aborted"), None), clock=True),
+    Case("F1.back", "collector clock -1 h while it decides", "no act", f.f1_back, Expect(("", "aborted"), None), clock=True),
     Case("F2", "paused prim resumes after promote", "serves nothing", f.f2, SWITCHED, terms=port_only, is_core=True, scaled=TTL),
     Case("G1", "approval late, twice, wrong person, old plan", "refused", test=YES),
     Case("G2", "business-hours edge, summer time", "right mode",

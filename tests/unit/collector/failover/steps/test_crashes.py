@@ -245,7 +245,7 @@ def is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-@pytest.mark.parametrize("boundary", ["acting fence-0-0", "acting promote-0"])
+@pytest.mark.parametrize("boundary", ["acting promote-0"])
 def test_a_collector_that_was_paused_past_its_lease_acts_no_more(sshd, provider, tmp_path, boundary) -> None:
     """E3: it stands still with its intent written and the act before it; meanwhile another one ends the run."""
     stage = Stage(tmp_path / "x", sshd, provider)
