@@ -59,10 +59,9 @@ MARIADB = (
     f"{PARTS}test_mariadb.py::"
     "test_a1_i3_the_replica_takes_over_and_the_old_primary_takes_no_writes_until_it_is_rebuilt"
 )
-NAMES = (
-    f"{PARTS}test_names.py::"
-    "test_d1_d2_the_record_is_swapped_under_its_condition_and_done_only_where_every_server_says_so"
-)
+D1 = "test_d1_a_record_that_somebody_changed_stops_the_run_and_the_backup_keeps_its_role"
+D2 = "test_d2_the_run_waits_until_the_server_that_is_behind_has_the_record"
+D4 = "test_d4_a_reload_that_forgets_is_seen_and_the_step_is_done_again"
 RANDOM = "tests/lab/test_cases.py::test_a_random_schedule_breaks_no_law"
 YES = "tests/unit/collector/failover/test_approvals.py"
 SSH = "tests/unit/collector/failover/steps/test_ssh.py"
@@ -105,14 +104,11 @@ CASES: tuple[Case, ...] = (
     Case("C3.hangs", "promote script hangs", "STUCK, never a guess", f.c3_hangs, STUCK),
     Case("C3", "promote succeeds with lost connection", "probe forward, once", f.c3_link_lost, SWITCHED, is_core=True),
     Case("C4", "backup dies after FENCED", "STUCK, no second promote", f.c4, STUCK),
-    Case("D1", "DNS server refuses the prerequisite", "stop, nothing changed",
-         test=NAMES),
-    Case("D2", "one of two authoritative servers stale", "not done until both say so",
-         test=NAMES),
+    Case("D1", "DNS server refuses the prerequisite", "stop, STUCK", test=f"{PARTS}test_names_in_a_run.py::{D1}"),
+    Case("D2", "one of two authoritative servers stale", "the run waits", test=f"{PARTS}test_names_in_a_run.py::{D2}"),
     Case("D3", "floating-IP API 403", "bounded, STUCK, backup keeps role", f.d3_forbidden, Expect(("stuck",), "back", "prim")),
     Case("D3.busy", "floating-IP API 429, then well", "retried, ON_BACKUP", f.d3_busy, SWITCHED),
-    Case("D4", "HAProxy reload loses state", "seen, done again",
-         test=PARTS + "test_balancer.py::test_d4_a_reload_that_forgets_is_seen_and_the_step_is_done_again"),
+    Case("D4", "HAProxy reload loses state", "seen, step repeated", test=f"{PARTS}test_balancer.py::{D4}"),
     Case("E1", "kill -9 of the collector at every boundary", "same end, effects once", is_core=True,
          test=CRASH + "test_killed_at_every_boundary_the_end_is_the_same_and_effects_happen_once"),
     Case("E1.second", "kill -9, and a second collector takes over", "same end, effects once",
@@ -141,6 +137,8 @@ CASES: tuple[Case, ...] = (
     Case("I2.unknown", "failback with unknown lag", "backup is not asked to stop", f.i2_unknown, SWITCHED),
     Case("I2.aborted", "failback that cannot begin", "backup serves on", f.i2_aborted, SWITCHED),
     Case("I3", "old primary boots after failover", "isolated", f.i3, SWITCHED),
+    Case("A1.mariadb", "MariaDB primary dies, comes back", "ON_BACKUP, no second writer", test=PARTS + "test_mariadb.py::"),
+    Case("I3.systemd", "two booted machines with the gate", "isolated", test="tests/e2e/systemd/test_gate.py::"),
     Case("J1", "random schedules of A to D", "checker clean", test=RANDOM),
 )  # fmt: skip
 
