@@ -137,7 +137,6 @@ CASES: tuple[Case, ...] = (
     Case("I2.unknown", "failback with unknown lag", "backup is not asked to stop", f.i2_unknown, SWITCHED),
     Case("I2.aborted", "failback that cannot begin", "backup serves on", f.i2_aborted, SWITCHED),
     Case("I3", "old primary boots after failover", "isolated", f.i3, SWITCHED),
-    Case("A1.mariadb", "MariaDB primary dies, comes back", "ON_BACKUP, no second writer", test=PARTS + "test_mariadb.py::"),
     Case("I3.systemd", "two booted machines with the gate", "isolated", test="tests/e2e/systemd/test_gate.py::"),
     Case("J1", "random schedules of A to D", "checker clean", test=RANDOM),
 )  # fmt: skip
