@@ -30,7 +30,7 @@ class Scale:
     """30: the least that settings allow"""
     dwell: float = 6.0
     """60"""
-    rpo: float = 15.0
+    rpo: float = 30.0
     """60, scaled less: looks are every 5 s at best, and each may be one behind"""
     rto: float = 300.0
     """1800"""
