@@ -16,6 +16,8 @@ from collector.failover.facts import Facts
 from collector.failover.terms import level_rank
 from ticketing.model import Reason
 
+UNKNOWN = "unknown"
+"""The cause of a trouble that nothing explains."""
 MAX_AT_ONCE = 1
 MAX_PER_HOUR = 2
 MAX_PER_INCIDENT = 1
@@ -114,7 +116,13 @@ def _cause_says(facts: Facts) -> str:
     if facts.trouble is None:
         return ""
     pair = facts.pair
-    return why_not(facts.trouble.cause, tuple(pair.allowed_causes), tuple(pair.forbidden_causes))
+    why = why_not(facts.trouble.cause, tuple(pair.allowed_causes), tuple(pair.forbidden_causes))
+    return "" if why == "unknown" and _is_dead_unexplained(facts) else why
+
+
+def _is_dead_unexplained(facts: Facts) -> bool:
+    """Whether nobody hears the server any more and nothing tells why: a lone server that lost power says no more than that."""
+    return facts.trouble is not None and facts.trouble.cause == UNKNOWN and not facts.is_reporting
 
 
 def _cause(facts: Facts) -> tuple[bool, Inputs]:
@@ -177,8 +185,9 @@ def _vantages(facts: Facts) -> tuple[bool, Inputs]:
 
 
 def _certain(facts: Facts) -> tuple[bool, Inputs]:
-    """A provisional cause is enough to ask a person; to act it must have been decided, or power read back off (F4)."""
-    if facts.trouble is None or not facts.trouble.is_provisional:
+    """A cause that is provisional or not known is enough to ask a person; to act it must have been decided, or power read
+    back off (F4): whatever it was, that server writes nothing any more."""
+    if facts.trouble is None or not (facts.trouble.is_provisional or facts.trouble.cause == UNKNOWN):
         return True, {}
     return level_rank(facts.best_fence()) >= level_rank("F4"), {"cause": facts.trouble.cause}
 

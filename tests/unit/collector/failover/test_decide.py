@@ -85,6 +85,21 @@ def test_a_provisional_cause_is_acted_upon_only_where_power_is_read_back_off():
     assert weaker.reason.key == "failover.guard.certain"
 
 
+def test_a_server_that_nobody_hears_and_nothing_explains_is_acted_upon_only_where_power_is_read_back_off():
+    """A lone server that lost its power tells no more than that (failover.md 7: primary dead)."""
+    dark = _with("unknown")
+    assert decide(facts(trouble=dark)).decision is Decision.AUTO
+    weaker = decide(facts(trouble=dark, fences=(Fence("F3", True),)))
+    assert (weaker.decision, weaker.reason.key) == (Decision.REQUEST, "failover.guard.certain")
+    for refused in (
+        facts(trouble=dark, is_reporting=True),
+        facts(trouble=dark, pair=pair(forbidden_causes=["unknown"])),
+        facts(trouble=dark, pair=pair(allowed_causes=["hw.power"])),
+    ):
+        decided = decide(refused)
+        assert (decided.decision, decided.reason.key) == (Decision.REFUSE, "failover.guard.cause")
+
+
 def test_a_ticket_on_a_server_that_serves_its_clients_is_no_outage():
     well = facts(is_reporting=True, views=(View("collector", NOW, "ok"), View("probe2", NOW, "ok")))
     decided = decide(well)
