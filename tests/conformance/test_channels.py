@@ -68,7 +68,7 @@ class Web(Receiver):
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Taker)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self):
         super().stop()

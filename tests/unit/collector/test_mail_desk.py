@@ -207,7 +207,7 @@ class Api(BaseHTTPRequestHandler):
 def test_the_providers_number_comes_back_with_the_answer_of_its_api(desk):
     server = HTTPServer(("127.0.0.1", 0), Api)
     server.keys = []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     api = f'api: {{url: "http://127.0.0.1:{server.server_address[1]}/t", body: {{text: "{{text}}"}}, number: ticket.id}}'
     acme = ACME.replace("to: [support@alfa.example]", api)
     (desk.folder / "contracts" / "acme.yaml").write_text(acme, encoding="utf-8")

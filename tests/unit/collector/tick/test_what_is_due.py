@@ -168,6 +168,7 @@ def test_a_cleared_ticket_resolves_although_every_tick_between_is_idle(idle):
     assert [ticket["state"] for ticket in idle.tickets()] == ["resolved"]
 
 
+@pytest.mark.slow
 def test_a_clock_that_stood_still_is_forgotten_after_its_hour_without_any_news(idle):
     stood_still(idle)
     idle.tick()

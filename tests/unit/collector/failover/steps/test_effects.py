@@ -187,7 +187,7 @@ class Api:
                 return
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def options(self, **changes: Any) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self.server.server_port}/servers/{{id}}"
@@ -297,7 +297,7 @@ def test_clients_are_led_over_by_the_balancer_and_a_reload_is_seen(order) -> Non
     """D4."""
     handler = type("B", (Balancer,), {"states": {"a1": 0, "b9": 1}, "said": []})
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         place = f"127.0.0.1:{server.server_address[1]}"
         options = {"sockets": [place], "backend": "web", "old": "a1", "new": "b9"}
         mine, step = order("traffic.haproxy", options), traffic_haproxy.STEP
