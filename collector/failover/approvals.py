@@ -75,11 +75,11 @@ def approve(tx: Connection, book: Book, run_id: str, plan_hash: str, asker: Aske
     pair = pair_of_run(book, row.contract_id, run)
     if pair is None:
         return "no_pair"
-    exposure_s = _exposure_s(tx, book, row.contract_id, pair, run, now_ms)
-    if not is_allowed(pair, asker, loses_writes=exposure_s is None or exposure_s > float(pair.rpo)):
+    at_risk_s = exposure_s(tx, book, row.contract_id, pair, run, now_ms)
+    if not is_allowed(pair, asker, loses_writes=at_risk_s is None or at_risk_s > float(pair.rpo)):
         return "not_yours"
     given = Approval(run.plan.hash, run.epoch, asker.name, now_ms, now_ms + GOOD_FOR_MS)
-    body = {"approval": dataclasses.asdict(given), "method": asker.method, "exposure_s": exposure_s}
+    body = {"approval": dataclasses.asdict(given), "method": asker.method, "exposure_s": at_risk_s}
     runs.append(tx, run_id, "approve", body, now_ms, actor=asker.name[:64])
     _audit(tx, run, asker, "approve_failover", now_ms)
     return ""
@@ -94,8 +94,8 @@ def order(tx: Connection, book: Book, run_id: str, word: str, asker: Asker, now_
     if pair is not None:
         loses_writes = False
         if word == "promote":  # it goes past the engine's own last look, so it is an approval of what is lost
-            exposure_s = _exposure_s(tx, book, row.contract_id, pair, run, now_ms)
-            loses_writes = exposure_s is None or exposure_s > float(pair.rpo)
+            at_risk_s = exposure_s(tx, book, row.contract_id, pair, run, now_ms)
+            loses_writes = at_risk_s is None or at_risk_s > float(pair.rpo)
         if not is_allowed(pair, asker, loses_writes=loses_writes):
             return "not_yours"
     table = TABLE[run.state]
@@ -149,7 +149,7 @@ def spend_link(tx: Connection, secret: str, now_ms: int) -> bool:
     return tx.execute(spent).rowcount == 1
 
 
-def _exposure_s(
+def exposure_s(
     tx: Connection, book: Book, contract_id: str, pair: PairTerms, run: Run, now_ms: int
 ) -> float | None:
     """Seconds of writes that are lost if the backup takes over now; None = unknown."""

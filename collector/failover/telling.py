@@ -12,6 +12,9 @@ from collector.failover.plan import Plan
 from ticketing.model import Reason
 from ticketing.texts import Texts
 
+ENGINE = "engine"
+"""The actor of what no person did."""
+
 
 def moment(at_ms: int) -> str:
     """UTC, to the tenth of a second."""
@@ -21,15 +24,17 @@ def moment(at_ms: int) -> str:
 
 def line_of(entry: Entry, words: Texts) -> str:
     """One entry."""
-    return f"{moment(entry.at_ms)}  {_said(entry, words)}"
+    return f"{moment(entry.at_ms)}  {said(entry, words)}"
 
 
-def _said(entry: Entry, words: Texts) -> str:
+def said(entry: Entry, words: Texts) -> str:
+    """One entry without its moment."""
     body = entry.body
     if entry.kind == "begin":
-        return words.get(
-            "failover.log.begin", kind=body["plan"]["kind"], pair=body["plan"]["pair"], who=entry.actor
-        )
+        plan = body["plan"]
+        kind = words.get(f"failover.kind.{plan['kind']}")
+        who = words.get("failover.engine") if entry.actor == ENGINE else entry.actor
+        return words.get("failover.log.begin", kind=kind, pair=plan["pair"], who=who)
     if entry.kind == "enter":
         state = words.get(f"failover.state.{body['state']}")
         reason = words.reason(Reason.from_dict(dict(body["reason"])))

@@ -5,6 +5,7 @@ A link from a message opens a page and changes nothing; only the page's own butt
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -16,9 +17,11 @@ from sqlalchemy import Connection, select
 
 from collector.failover import approvals, runs, telling
 from collector.failover.approvals import Asker
+from collector.failover.journal import Run
 from collector.failover.states import TABLE, State
 from collector.tables import failover_runs
 from collector.web import render, safety
+from collector.web.context import AppContext
 from collector.web.visitor import VISIT_COOKIE, context_of, is_https, known, meant, visitor_of
 from ticketing import people
 from ticketing.model import Reason
@@ -106,26 +109,55 @@ def _speak(tx: Connection, context: Any, run_id: str, word: str, seen: str, aske
     return approvals.order(tx, book, run_id, word, asker, now_ms)
 
 
-async def _loaded(request: Request[Any, Any, Any], run_id: str) -> tuple[Any, Any, list[Any]]:
-    """Row, run and journal, for who may see the contract; else it is not there."""
-    viewer = visitor_of(request).viewer
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """A run as the page shows it."""
 
-    def load(conn: Connection) -> tuple[Any, Any, list[Any]]:
-        row = conn.execute(select(failover_runs).where(failover_runs.c.id == run_id[:40])).first()
-        return row, runs.load(conn, run_id[:40]), runs.entries_of(conn, run_id[:40])
+    row: Any
+    run: Run
+    entries: list[Any]
+    client: str
+    risk: Reason | None
+    """How many writes are lost if the backup takes over now; only while that is still to be decided."""
 
-    row, run, entries = await context_of(request).read(load)
-    if row is None or run is None or (viewer.is_client and row.contract_id != viewer.contract_id):
+
+def _load(conn: Connection, context: AppContext, run_id: str) -> _Shown | None:
+    row = conn.execute(select(failover_runs).where(failover_runs.c.id == run_id)).first()
+    run = runs.load(conn, run_id)
+    if row is None or run is None:
+        return None
+    book = context.book()
+    contract = book.contracts.get(row.contract_id)
+    client = contract.title if contract is not None else row.contract_id
+    return _Shown(row, run, runs.entries_of(conn, run_id), client, _risk(conn, context, row.contract_id, run))
+
+
+def _risk(conn: Connection, context: AppContext, contract_id: str, run: Run) -> Reason | None:
+    pair = approvals.pair_of_run(context.book(), contract_id, run)
+    if pair is None or not _acts(run) or TABLE[run.state].is_past_no_return:
+        return None
+    seconds = approvals.exposure_s(conn, context.book(), contract_id, pair, run, context.clock.now_ms())
+    limit = {"limit": round(float(pair.rpo))}
+    if seconds is None:
+        return Reason("failover.request.exposure_unknown", limit)
+    return Reason("failover.request.exposure", {"exposure": round(seconds), **limit})
+
+
+async def _loaded(request: Request[Any, Any, Any], run_id: str) -> _Shown:
+    """The run, for who may see its contract; else it is not there."""
+    viewer, context = visitor_of(request).viewer, context_of(request)
+    shown = await context.read(lambda conn: _load(conn, context, run_id[:40]))
+    if shown is None or (viewer.is_client and shown.row.contract_id != viewer.contract_id):
         raise NotFoundException(detail="there is no such switch")
-    return row, run, entries
+    return shown
 
 
 async def _page(
     request: Request[Any, Any, Any], run_id: str, fault: str = "", status: int = 200
 ) -> Response[Any]:
-    row, run, entries = await _loaded(request, run_id)
+    shown = await _loaded(request, run_id)
     words = texts(visitor_of(request).language)
-    values = _values(words, row, run, entries) | {"fault": _fault(words, fault), "done": "", "link": ""}
+    values = _values(words, shown) | {"fault": _fault(words, fault), "done": "", "link": ""}
     return render.page(request, "failover.html", values, status=status)
 
 
@@ -135,17 +167,14 @@ async def _link(
     context, words = context_of(request), texts(visitor_of(request).language)
     now_ms = context.clock.now_ms()
 
-    def load(conn: Connection) -> tuple[Any, Any, list[Any]] | None:
+    def load(conn: Connection) -> _Shown | None:
         found = approvals.read_link(conn, secret[:200], now_ms)
-        if found is None:
-            return None
-        row = conn.execute(select(failover_runs).where(failover_runs.c.id == found[0])).first()
-        return row, runs.load(conn, found[0]), runs.entries_of(conn, found[0])
+        return None if found is None else _load(conn, context, found[0])
 
     loaded = await context.read(load)
     visit = request.cookies.get(VISIT_COOKIE, "") or safety.new_visit_secret()
     shown = (
-        _values(words, *loaded) if loaded is not None else {"run": None, "lines": [], "acts": [], "steps": []}
+        _values(words, loaded) if loaded is not None else {"run": None, "lines": [], "acts": [], "steps": []}
     )
     is_spent = loaded is None and not done and not fault
     values = shown | {
@@ -160,7 +189,8 @@ async def _link(
     return render.page(request, "failover.html", values, status=410 if is_spent else status, cookies=[cookie])
 
 
-def _values(words: Texts, row: Any, run: Any, entries: list[Any]) -> dict[str, Any]:
+def _acts(run: Run) -> list[str]:
+    """What a person may say now."""
     table = TABLE[run.state]
     acts = ["approve"] if run.state is State.AWAIT_APPROVAL and run.approval is None else []
     if State.ABORTED in table.leads_to and not table.is_past_no_return:
@@ -169,17 +199,27 @@ def _values(words: Texts, row: Any, run: Any, entries: list[Any]) -> dict[str, A
         acts.append("promote")
     if run.state in (State.STUCK, State.HOLD_DOWN):
         acts.append("acknowledge")
+    return acts
+
+
+def _values(words: Texts, shown: _Shown) -> dict[str, Any]:
+    run = shown.run
+    cause = f"cause.{run.plan.cause}"
     return {
-        "run": row,
+        "run": shown.row,
+        "plan": run.plan,
+        "client": shown.client,
+        "cause_text": words.get(cause) if cause in words else run.plan.cause,
+        "risk_text": words.reason(shown.risk) if shown.risk else "",
         "plan_hash": run.plan.hash,
-        "state_text": words.get(table.sentence),
+        "state_text": words.get(TABLE[run.state].sentence),
         "reason_text": words.reason(Reason.from_dict(dict(run.reason))) if run.reason else "",
         "until_ms": run.approve_until_ms if run.state is State.AWAIT_APPROVAL else None,
         "steps": [
             (words.get(f"failover.phase.{s.phase}"), s.type, run.step(s.key).outcome) for s in run.plan.steps
         ],
-        "lines": [telling.line_of(entry, words) for entry in entries[-SHOWN_MAX:]],
-        "acts": acts,
+        "lines": [(entry.at_ms, telling.said(entry, words)) for entry in shown.entries[-SHOWN_MAX:]],
+        "acts": _acts(run),
     }
 
 

@@ -160,6 +160,15 @@ def test_the_page_shows_the_plan_and_its_button_says_yes(house, client) -> None:
     page = client.get(f"/failover/{row.id}", headers=kate)
     assert page.status_code == 200
     assert "fence.ipmi" in page.text and row.plan_hash in page.text
+    # Who it is about, what is at stake and whose word began it, before anything is pressed.
+    for told in (
+        "Acme",
+        "<code>b9</code>",
+        "договір дозволяє 60 с",
+        f'href="/tickets/{row.ticket_id}"',
+        "Вартовий.",
+    ):
+        assert told in page.text, told
     form = {"csrf": csrf(page.text), "word": "approve", "plan": "0" * 64}
     assert client.post(f"/failover/{row.id}", headers=kate, data=form).status_code == 409
     form["plan"] = row.plan_hash
