@@ -13,12 +13,14 @@ from sqlalchemy import select
 from collector.failover import approvals, runs
 from collector.failover.approvals import Asker
 from collector.observed import keep_newest
+from collector.tick.context import TEXTS_FOLDER
 from collector.web.app import make_app
 from collector.web.context import AppContext, WebOptions
 from config.clock import FixedClock
 from tests.unit.collector.failover.houses import House
 from ticketing import people
 from ticketing.tables import audit
+from ticketing.texts import register
 
 pytestmark = pytest.mark.collector
 KATE = Asker("kate", "lead")
@@ -126,6 +128,11 @@ def test_promoting_by_hand_what_loses_writes_is_for_those_who_answer_for_them(
         )
         assert why == ("" if name in who_may else "not_yours")
     house.store.close()
+
+
+@pytest.fixture(autouse=True)
+def _words() -> None:
+    register(TEXTS_FOLDER)
 
 
 @pytest.fixture
