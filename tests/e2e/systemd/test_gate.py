@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -126,7 +125,6 @@ def test_i3_under_systemd_the_service_runs_on_one_host_through_a_failover_and_ev
 
 
 @pytest.mark.lab
-@pytest.mark.skipif(os.environ.get("FAILOVER_LAB") != "1", reason="long: make failover-lab")
 def test_the_watch_keeps_its_watchdog_fed_and_stops_a_service_that_nobody_can_reach(
     hosts: tuple[Machine, Machine],
 ) -> None:
