@@ -23,7 +23,7 @@ ROLL_OUT_MARK_MS = 600_000
 KERNEL_BOOTS_IN_TICKS = 6_000
 """A minute: no kernel takes so long before its first process."""
 
-ASK_S = 3.0
+ASK_S = 4.0
 """For each question. A host on its way down is a busy one, and the unit leaves 15 s for the whole goodbye."""
 
 
@@ -97,8 +97,9 @@ def own_address(url: str) -> str:
 
 def is_host_stopping() -> bool:
     """Whether a shutdown, reboot, halt or poweroff is under way. Asks systemd, for at most ASK_S each."""
-    return says_stopping(
-        _ask_systemd("list-jobs", "--no-legend", "--no-pager"), _ask_systemd("is-system-running")
+    # The second only where the first did not answer, or says no more than that something is degraded.
+    return says_stopping("", _ask_systemd("is-system-running")) or says_stopping(
+        _ask_systemd("list-jobs", "--no-legend", "--no-pager"), ""
     )
 
 
