@@ -6,6 +6,7 @@ One deadline over the whole answer (a server that drips bytes is late, not alive
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 import requests
@@ -17,6 +18,8 @@ from config.clock import perf_seconds
 CHUNK = 16 * 1024
 RETRY_AFTER_MAX_S = 3_600.0
 ERROR_MAX = 4 * 1024
+LIMIT_SAID = re.compile(rb"rate[ _-]?limit|limit[ _-]?exceeded|too[ _-]many[ _-]requests", re.IGNORECASE)
+"""In the body of a 403. Not "rate" alone: a page that was generated says that too."""
 LIMIT_S = 10.0
 """Peace for an interface that says that its limit is reached, and not for how long."""
 
@@ -77,7 +80,8 @@ def _body(
 ) -> bytes:
     if answer.is_redirect or 300 <= answer.status_code < 400:
         raise AdapterFault(f"{shown} redirects to another address: name that address itself")
-    if answer.status_code == 403 and b"rate" in answer.raw.read(ERROR_MAX, decode_content=True).lower():
+    # read1 gives what has come: a read of so many would wait for as long as bytes drip in.
+    if answer.status_code == 403 and LIMIT_SAID.search(answer.raw.read1(ERROR_MAX, decode_content=False)):
         # Hetzner says so (RATE_LIMIT_EXCEEDED) where others say 429.
         after_s = _retry_after_s(answer.headers.get("Retry-After", "")) or LIMIT_S
         raise AdapterFault(f"{shown} answers 403: its rate limit is reached", after_s)

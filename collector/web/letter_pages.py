@@ -57,8 +57,13 @@ async def letter_file(
     request: Request[Any, Any, Any], mail_id: FromPath[int], number: FromPath[int]
 ) -> Response[bytes]:
     """One file of a letter, to be saved: never shown by the browser, whatever its sender says it is."""
-    row = await context_of(request).read(lambda conn: rows.one(conn, min(mail_id, MAX_ID)))
-    found = None if row is None else parse.attachment(row["raw"], number)
+
+    def load(conn: Connection) -> Any:
+        row = rows.one(conn, min(mail_id, MAX_ID))
+        return None if row is None else parse.attachment(row["raw"], number)
+
+    # A large letter is taken apart on a worker's thread: the event loop takes reports meanwhile.
+    found = await context_of(request).read(load)
     if found is None:
         raise NotFoundException(detail="there is no such file")
     name = quote(f"{mail_id}-{number}-{found[0].name}"[:150])
@@ -102,11 +107,18 @@ async def _page(
     refusal: Refusal | None = None,
 ) -> Response[Any]:
     context, words = context_of(request), texts(visitor_of(request).language)
-    row = await context.read(lambda conn: rows.one(conn, min(mail_id, MAX_ID)))
-    if row is None:
+
+    def load(conn: Connection) -> Any:
+        row = rows.one(conn, min(mail_id, MAX_ID))
+        if row is None:
+            return None
+        letter = parse.read(row["raw"])
+        return row, letter, quotes.new_words(letter.text)[:MAX_TEXT]
+
+    found = await context.read(load)
+    if found is None:
         raise NotFoundException(detail="there is no such letter")
-    letter = parse.read(row["raw"])
-    new = quotes.new_words(letter.text)[:MAX_TEXT]
+    row, letter, new = found
     whole = letter.text[:MAX_TEXT]
     values = {
         "letter": row,

@@ -20,7 +20,7 @@ TIMEOUT_S = 0.7
 
 @dataclasses.dataclass(frozen=True)
 class Ack:
-    """One acknowledged write."""
+    """One acknowledged write; times by this machine's monotonic clock, which all places share."""
 
     client: str
     value: str

@@ -28,9 +28,9 @@ def test_the_laws_hold_for_two_hours(seed: int) -> None:
 
 
 def test_the_same_seed_lives_the_same_life_twice() -> None:
-    first, second = (simulate(seed=5, hours=0.02, size=SMALL) for _ in range(2))
+    first, second = (simulate(seed=5, hours=0.05, size=SMALL) for _ in range(2))
     assert first.digest == second.digest
-    assert first.digest != simulate(seed=6, hours=0.02, size=SMALL).digest
+    assert first.digest != simulate(seed=6, hours=0.05, size=SMALL).digest
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from tests.lab.clients import Ack
 from tests.lab.house import House
-from tests.lab.parts.history import Ack
 
 EVERY_S = 0.05
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from agent.signals.parsers.plugin import parse_plugin
+from tests.lab.checker import lost_writes, two_writers
 from tests.lab.house import ADDRESS, House
 from tests.lab.parts.balancer import Balancer
 from tests.lab.parts.bmc import Bmc
-from tests.lab.parts.history import lost_writes, two_writers
 from tests.lab.parts.hosts import furnish
 from tests.lab.parts.mariadb import PORT, Client, Pair
 from tests.lab.parts.orders import ask, order, power_on

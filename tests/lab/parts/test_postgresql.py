@@ -12,10 +12,10 @@ from agent.checks.answer import CheckAnswer
 from agent.checks.replication import from_numbers
 from agent.checks.spec import CheckSettings
 from agent.signals.parsers.plugin import parse_plugin
+from tests.lab.checker import lost_writes, two_writers
 from tests.lab.house import ADDRESS, House
 from tests.lab.parts.balancer import Balancer
 from tests.lab.parts.bmc import Bmc
-from tests.lab.parts.history import lost_writes, two_writers
 from tests.lab.parts.hosts import epoch_of, furnish, gate
 from tests.lab.parts.orders import ask, order, power_on
 from tests.lab.parts.postgres import PORT, USER, Pair
