@@ -26,6 +26,9 @@ KERNEL_BOOTS_IN_TICKS = 6_000
 ASK_S = 4.0
 """For each question. A host on its way down is a busy one, and the unit leaves 15 s for the whole goodbye."""
 
+ASK_TIMES = 3
+"""A question that a signal ended is put again."""
+
 
 class Busy(Exception):
     """Another agent holds this state folder."""
@@ -112,10 +115,19 @@ def says_stopping(jobs: str, state: str) -> bool:
 
 
 def _ask_systemd(*words: str) -> str:
-    try:
-        answer = subprocess.run(
-            ["systemctl", *words], capture_output=True, timeout=ASK_S, check=False, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
+    """What systemctl printed; "" where there is none, or it was not done in time."""
+    for _ in range(ASK_TIMES):
+        try:
+            answer = subprocess.run(
+                ["systemctl", *words],
+                capture_output=True,
+                timeout=ASK_S,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        # A unit without KillMode=mixed: the signal that stops us was meant for the question as well.
+        if answer.returncode >= 0:
+            break
     return answer.stdout.decode("utf-8", errors="replace")

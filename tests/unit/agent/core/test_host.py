@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.host import Busy, boot_id, own_address, says_stopping, single_instance
+from agent.host import Busy, boot_id, is_host_stopping, own_address, says_stopping, single_instance
 
 JOBS = """ 1497 reboot.target            start waiting
  1523 nginx.service            stop  running
@@ -28,6 +28,22 @@ JOBS = """ 1497 reboot.target            start waiting
 )
 def test_a_goodbye_tells_a_shutdown_from_a_stopped_service(jobs, state, answer):
     assert says_stopping(jobs, state) is answer
+
+
+def test_a_question_that_the_stop_signal_killed_is_put_again(tmp_path, monkeypatch):
+    """As systemd does without KillMode=mixed: whatever is in the unit's control group gets its SIGTERM."""
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(
+        f"""#!/bin/sh
+echo "$1" >> {tmp_path}/asked
+[ "$(wc -l < {tmp_path}/asked)" -gt 1 ] || kill -TERM $$
+echo stopping
+"""
+    )
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert is_host_stopping()
+    assert (tmp_path / "asked").read_text().split() == ["is-system-running"] * 2
 
 
 def test_one_folder_is_held_by_one_agent_and_freed_afterwards(tmp_path):
