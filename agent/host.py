@@ -116,6 +116,7 @@ def says_stopping(jobs: str, state: str) -> bool:
 
 def _ask_systemd(*words: str) -> str:
     """What systemctl printed; "" where there is none, or it was not done in time."""
+    said = b""
     for _ in range(ASK_TIMES):
         try:
             answer = subprocess.run(
@@ -126,8 +127,9 @@ def _ask_systemd(*words: str) -> str:
                 stdin=subprocess.DEVNULL,
             )
         except (OSError, subprocess.TimeoutExpired):
-            return ""
+            break
+        said = answer.stdout
         # A unit without KillMode=mixed: the signal that stops us was meant for the question as well.
         if answer.returncode >= 0:
             break
-    return answer.stdout.decode("utf-8", errors="replace")
+    return said.decode("utf-8", errors="replace")
