@@ -43,7 +43,9 @@ class Seen:
     tickets: Sequence[Mapping[str, Any]] = ()
     """Rows of the tickets: id, state, open_mark, family, ..."""
     runs: Sequence[Mapping[str, Any]] = ()
-    """Rows of failover_runs: id, kind, state, ticket_id, cause_id."""
+    """Rows of failover_runs in the order in which they began: id, kind, state, ticket_id, cause_id."""
+    named: Mapping[str, tuple[int, str]] = dataclasses.field(default_factory=dict)
+    """Host -> the epoch that it knows, and whom it takes for its primary."""
 
 
 def faults(seen: Seen, *, rpo_s: float, rto_s: float | None, serves: str | None, led: str = "") -> list[str]:
@@ -58,6 +60,7 @@ def faults(seen: Seen, *, rpo_s: float, rto_s: float | None, serves: str | None,
         found += unavailable(seen, rto_s)
     found += journal_faults(seen)
     found += unannounced(seen)
+    found += displaced(seen)
     found += left_over(seen, serves, led)
     return found
 
@@ -144,6 +147,21 @@ def unannounced(seen: Seen) -> list[str]:
     return found
 
 
+def displaced(seen: Seen) -> list[str]:
+    """A new primary is named by a promotion and nothing before it: a run that was given up leaves the old one in its place."""
+    promoted = {
+        entry.epoch
+        for entries in seen.journals.values()
+        for entry in entries
+        if entry.kind == "intent" and entry.body["step"].startswith("promote-") and not _is_rehearsal(entries)
+    }
+    return [
+        f"{host} takes {primary} for the primary of epoch {epoch}, and no promotion was begun under it"
+        for host, (epoch, primary) in sorted(seen.named.items())
+        if epoch > 0 and epoch not in promoted
+    ]
+
+
 def _one_journal(entries: Sequence[Entry]) -> list[str]:
     found = []
     open_intents: dict[str, int] = {}
@@ -188,8 +206,11 @@ def left_over(seen: Seen, serves: str | None, led: str = "") -> list[str]:
     found += [f"stale lock: {lock}" for lock in seen.locks]
     found += [f"stray process: {stray}" for stray in seen.strays]
     rows = {row["id"]: row for row in seen.tickets}
+    newest = {run["ticket_id"]: run["id"] for run in seen.runs}
     for run in seen.runs:
-        found += _ticket_faults(run, rows.get(run["ticket_id"]))
+        # A trouble that comes back has its request go on, with a run of its own: the newest says how it stands.
+        if run["ticket_id"] is None or newest[run["ticket_id"]] == run["id"]:
+            found += _ticket_faults(run, rows.get(run["ticket_id"]))
     return found
 
 

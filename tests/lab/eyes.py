@@ -45,6 +45,11 @@ class Eyes:
         )
         return done.stdout
 
+    def named(self, host: str) -> tuple[int, str]:
+        """The epoch that this host knows, and whom it takes for its primary."""
+        words = self.wrapper(host, "epoch", "prim+back").split()
+        return int(words[1]), words[3]
+
     def command(self, *words: str) -> str:
         """A command of vartovyi-collector; what it printed. It speaks with the store alone, so it needs no place."""
         status, out, err = self._said(*words)

@@ -150,6 +150,7 @@ def observe(home: Household) -> checker.Seen:
     serving = may_write[0] if may_write else ""
     kept = home.lines(serving) if serving else [line for host in HOSTS for line in home.lines(host)]
     holders = home.house.clients_led_to()
+    named = {host: home.named(host) for host in HOSTS}
     home.stop_programs()
     journals, stored = home.journals()
     return checker.Seen(
@@ -165,7 +166,8 @@ def observe(home: Household) -> checker.Seen:
         locks=home.locks(),
         strays=home.strays(),
         tickets=home.rows("SELECT * FROM tickets"),
-        runs=home.rows("SELECT * FROM failover_runs"),
+        runs=home.rows("SELECT * FROM failover_runs ORDER BY began_at_ms"),
+        named=named,
     )
 
 

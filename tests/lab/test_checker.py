@@ -61,6 +61,7 @@ def seen(**changes: Any) -> Seen:
         "may_write": ["b"],
         "tickets": [{"id": 7, "state": "resolved"}],
         "runs": [{"id": "r", "kind": "failover", "state": "hold_down", "ticket_id": 7}],
+        "named": {"p": (0, "p"), "b": (1, "b")},
     }
     return Seen(**{**whole, **changes})
 
@@ -112,6 +113,8 @@ PLANTED = [
     ("its request is new", seen(tickets=[{"id": 7, "state": "new"}])),
     ("its request 7 is gone", seen(tickets=[])),
     ("has no request", seen(runs=[{"id": "r", "kind": "failover", "state": "hold_down", "ticket_id": None}])),
+    ("b takes b for the primary of epoch 2", seen(named={"p": (0, "p"), "b": (2, "b")})),
+    ("takes b for the primary of epoch 1", with_journal(*STEPS[:5])),
     ("is resolved already", seen(runs=[{"id": "r", "kind": "failover", "state": "stuck", "ticket_id": 7}])),
 ]
 

@@ -1,8 +1,8 @@
 """fence.lease: wait until the old primary must have stopped itself (``vartovyi-gate watch`` with a watchdog behind it).
 
-F2: it counts from the moment when it could last have heard us or its peer, which is now at the latest: from here on the
-backup tells the new epoch, and the collector is not answered. On a guest whose clock may stand still it is not enough by
-itself; contracts with state demand more (terms).
+F2: the backup is named as the new primary first, so an old one that still reaches it stops at its word, and one that reaches
+nobody by its lease; the wait is counted from there. On a guest whose clock may stand still it is not enough by itself;
+contracts with state demand more (terms).
 """
 
 from __future__ import annotations
@@ -10,8 +10,13 @@ from __future__ import annotations
 import dataclasses
 import socket
 
+from collector.failover.steps.gate_epoch import is_named, name_primary
+from collector.failover.steps.on_host import SAY_S
 from collector.failover.steps.step_type import DONE, NOT_DONE, UNKNOWN, Answer, Order
 from config.loader import Duration, setting
+
+NAMED_WITHIN_S = SAY_S
+"""The wait is counted from before the word was given; an old primary may hear it so much later."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +42,9 @@ class FenceLease:
         )
 
     def act(self, order: Order) -> Answer:
+        named = name_primary(order)
+        if named.outcome == NOT_DONE:
+            return named
         # The wait is the probes': no act may outlast the lease, and this one would.
         return Answer(UNKNOWN, f"waiting {_longest_s(order.options(Options)):g} s")
 
@@ -45,6 +53,9 @@ class FenceLease:
         left_s = _longest_s(options) - order.waited_s
         if left_s > 0:
             return Answer(UNKNOWN, f"{left_s:.0f} s are left to wait")
+        named = is_named(order)
+        if named.outcome != DONE:
+            return named
         open_ports = [port for port in options.ports if _is_open(order.addresses[order.plan.primary], port)]
         if open_ports:
             return Answer(NOT_DONE, f"the old primary still serves on {open_ports[0]}")
@@ -55,7 +66,7 @@ class FenceLease:
 
 
 def _longest_s(options: Options) -> float:
-    return float(options.ttl) + float(options.margin)
+    return NAMED_WITHIN_S + float(options.ttl) + float(options.margin)
 
 
 def _is_open(address: str, port: int) -> bool:

@@ -1,4 +1,8 @@
-"""gate.epoch: the run's epoch on the backup, before anything else, so that it refuses every older order from now on."""
+"""gate.epoch: the run's epoch on the host that takes over, before anything else, so that it refuses every older order.
+
+Who is the primary is not said yet: the old one's gate would stop its service for a run that may still be given up. That
+word is the promotion's own first act (``name_primary``), and a lease's.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ class Options:
 
 
 class GateEpoch:
-    """Written by ``arm``, read back by ``epoch``."""
+    """Written by ``expect``, read back by ``epoch``."""
 
     type = "gate.epoch"
     effect = "reversible"
@@ -26,15 +30,8 @@ class GateEpoch:
         return can_speak(order, order.options(Options).host, max(order.epoch, 1))
 
     def act(self, order: Order) -> Answer:
-        host = order.options(Options).host
-        # Who is to be the primary stands beside the number: the gate of either host asks for it.
-        words = ("arm", pair_word(order.plan.pair), str(order.epoch), new_primary(order))
-        said = speak(order, host, *words, deadline_s=order.deadline_s)
-        if said.state == "ok" and said.rc == 0:
-            return Answer(DONE)
-        is_sure = said.state in NOT_BEGUN or said.rc == REFUSED_EPOCH
-        return Answer(
-            NOT_DONE if is_sure else UNKNOWN, f"{host}: {said.state}: {said.detail}{said.out.strip()}"
+        return _told(
+            order, order.options(Options).host, "expect", pair_word(order.plan.pair), str(order.epoch)
         )
 
     def probe(self, order: Order) -> Answer:
@@ -42,7 +39,7 @@ class GateEpoch:
         said = speak(order, host, "epoch", pair_word(order.plan.pair))
         if said.state != "ok" or said.rc != 0:
             return Answer(UNKNOWN, f"{host}: {said.state}: {said.detail}")
-        is_ours = said.out.split() == ["epoch", str(order.epoch), "primary", new_primary(order)]
+        is_ours = said.out.split()[4:] == ["orders", str(order.epoch)]
         return Answer(DONE if is_ours else NOT_DONE, "" if is_ours else said.out.strip()[:200])
 
     def undo(self, order: Order) -> None:
@@ -52,6 +49,30 @@ class GateEpoch:
 def new_primary(order: Order) -> str:
     """Who serves when the plan is done."""
     return order.plan.primary if order.plan.kind == "failback" else order.plan.backup
+
+
+def name_primary(order: Order) -> Answer:
+    """Tell the host that takes over that it is the primary of the run's epoch; the other's gate learns it from there."""
+    host = new_primary(order)
+    return _told(order, host, "arm", pair_word(order.plan.pair), str(order.epoch), host)
+
+
+def is_named(order: Order) -> Answer:
+    """Whether that word stands there."""
+    host = new_primary(order)
+    said = speak(order, host, "epoch", pair_word(order.plan.pair))
+    if said.state != "ok" or said.rc != 0:
+        return Answer(UNKNOWN, f"{host}: {said.state}: {said.detail}")
+    is_ours = said.out.split()[:4] == ["epoch", str(order.epoch), "primary", host]
+    return Answer(DONE if is_ours else NOT_DONE, "" if is_ours else said.out.strip()[:200])
+
+
+def _told(order: Order, host: str, *words: str) -> Answer:
+    said = speak(order, host, *words, deadline_s=order.deadline_s)
+    if said.state == "ok" and said.rc == 0:
+        return Answer(DONE)
+    is_sure = said.state in NOT_BEGUN or said.rc == REFUSED_EPOCH
+    return Answer(NOT_DONE if is_sure else UNKNOWN, f"{host}: {said.state}: {said.detail}{said.out.strip()}")
 
 
 STEP = GateEpoch()

@@ -80,7 +80,7 @@ def can_speak(order: Order, host: str, epoch: int) -> Answer:
             NOT_DONE, f"{host}: {said.state} {said.detail}{said.out.strip()}", evidence={"ssh": said.state}
         )
     words = said.out.split()
-    known = int(words[1]) if len(words) >= 2 and words[1].isdecimal() else None
+    known = int(words[5]) if len(words) == 6 and words[5].isdecimal() else None
     if known is None:
         return Answer(UNKNOWN, f"{host}: {said.out.strip()[:100]}")
     return Answer(

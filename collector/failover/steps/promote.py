@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from collector.failover.steps.gate_epoch import new_primary
+from collector.failover.steps.gate_epoch import name_primary, new_primary
 from collector.failover.steps.on_host import ask, can_speak, ended, pair_word, run_there, speak
 from collector.failover.steps.step_type import DONE, NOT_DONE, UNKNOWN, Answer, Order
+from config.clock import perf_seconds
 from config.loader import setting
 from ticketing.terms import Faults
 
@@ -60,7 +61,13 @@ class Promote:
 
     def act(self, order: Order) -> Answer:
         step, words, _, _ = order.options(self.Options).words()
-        return run_there(order, new_primary(order), step, *words)
+        began_s = perf_seconds()
+        # Here and no sooner: a run that is given up before this leaves the old primary in its place.
+        named = name_primary(dataclasses.replace(order, deadline_s=order.deadline_s / 2))
+        if named.outcome != DONE:
+            return named
+        left_s = order.deadline_s - (perf_seconds() - began_s)
+        return run_there(dataclasses.replace(order, deadline_s=left_s), new_primary(order), step, *words)
 
     def probe(self, order: Order) -> Answer:
         host = new_primary(order)

@@ -29,6 +29,7 @@ from collector.failover.steps import (
     verify,
 )
 from collector.failover.steps.registry import STEPS
+from collector.failover.steps.step_type import Answer
 from config.loader import ConfigError
 
 pytestmark = pytest.mark.collector
@@ -145,15 +146,26 @@ def test_a_port_is_closed_by_root_s_own_command(order, tmp_path) -> None:
     assert fence_port.STEP.act(missing).outcome == "not_done"
 
 
-def test_a_lease_counts_only_after_the_whole_wait_with_the_service_s_ports_shut(order) -> None:
+def test_a_lease_counts_only_after_the_whole_wait_with_the_service_s_ports_shut(order, sshd) -> None:
     options = {"ports": [9], "ttl": 10, "margin": 10}
-    assert fence_lease.STEP.act(order("fence.lease", options)).outcome == "unknown"
-    assert fence_lease.STEP.probe(order("fence.lease", options, waited_s=19.0)).outcome == "unknown"
-    waited = fence_lease.STEP.probe(order("fence.lease", options, waited_s=21.0))
+
+    def probe(waited_s: float) -> Answer:
+        return fence_lease.STEP.probe(order("fence.lease", options, sshd.target(), waited_s=waited_s))
+
+    assert probe(36.0).outcome == "not_done"  # nobody was told: the old primary goes by the word of before
+    assert fence_lease.STEP.act(order("fence.lease", options, sshd.target())).outcome == "unknown"
+    assert probe(34.0).outcome == "unknown"
+    waited = probe(36.0)
     assert (waited.outcome, waited.level) == ("done", "F2")
     with socket.create_server(("127.0.0.1", 0)) as served:
         options["ports"] = [served.getsockname()[1]]
-        assert fence_lease.STEP.probe(order("fence.lease", options, waited_s=21.0)).outcome == "not_done"
+        assert probe(36.0).outcome == "not_done"
+
+
+def test_a_lease_whose_word_the_backup_refuses_is_not_waited_for(order, sshd) -> None:
+    options = {"ports": [9], "ttl": 10, "margin": 10}
+    assert fence_lease.STEP.act(order("fence.lease", options, sshd.target(), epoch=9)).outcome == "unknown"
+    assert fence_lease.STEP.act(order("fence.lease", options, sshd.target(), epoch=8)).outcome == "not_done"
 
 
 class Api:
@@ -362,6 +374,7 @@ class Zone:
         self.udp.close()
 
 
+@pytest.mark.slow
 def test_a_record_is_probed_at_every_server_and_its_ttl_is_looked_at(order, tmp_path) -> None:
     zone = Zone()
     (tmp_path / "key").write_text(SECRET)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_a_person_permits_a_start_in_this_boot_on_the_right_host_alone(pair) -> 
 
 
 def test_the_old_primary_that_returns_learns_the_higher_epoch_and_stays_off(pair) -> None:
-    """I3, B5: after the failover b9 was armed with epoch 4; a1 boots and asks."""
+    """I3, B5: after the failover b9 is the primary of epoch 4; a1 boots and asks."""
     a1, b9 = pair
     b9.step("arm", PAIR, "4", "b9")
     a1.permit()
@@ -101,6 +102,15 @@ def test_the_old_primary_that_returns_learns_the_higher_epoch_and_stays_off(pair
     a1.sees(None)  # what it learned it keeps, also when the peer is gone again
     assert not a1.may_start()
     assert (a1.folder / "state" / PAIR / "epoch").read_text() == "4 b9\n"
+
+
+def test_a_run_that_is_given_up_after_arming_leaves_the_old_primary_its_service(pair) -> None:
+    a1, b9 = pair
+    a1.sees(b9)
+    b9.sees(a1)
+    assert b9.step("expect", PAIR, "4") == 0
+    assert a1.may_start()
+    assert not b9.may_start()
 
 
 def test_the_promoted_backup_starts_without_its_dead_peer_once_the_promotion_permitted_it(pair) -> None:
@@ -120,6 +130,41 @@ def test_a_host_without_its_file_or_with_a_damaged_epoch_stays_off(pair) -> None
     assert not a1.may_start()
 
 
+@pytest.mark.parametrize(("told", "kept"), [("3 primary a1", "5 b9"), ("4 primary a1", "5 b9")])
+def test_who_is_named_while_the_peer_is_being_asked_keeps_its_service_and_its_epoch(
+    pair, tmp_path, told, kept
+) -> None:
+    """J1: the watch of the new primary asked before the promotion and went by what it had known then."""
+    _, b9 = pair
+    asked, calls, answer = tmp_path / "asked", tmp_path / "calls", tmp_path / "answer"
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
+    systemctl.chmod(0o755)
+    peer = f"touch {asked}; until [ -e {answer} ]; do sleep 0.05; done; echo epoch {told}"
+    (b9.folder / "etc" / "pairs" / PAIR).write_text(f"host=b9\nservice=db.service\npeer={peer}\nttl=60\n")
+    env = {**b9.env, "VARTOVYI_SYSTEMCTL": str(systemctl), "VARTOVYI_WATCH_S": "0.3"}
+    watch = subprocess.Popen([str(GATE), "watch", PAIR], env=env, stderr=subprocess.DEVNULL)
+    try:
+        soon(asked.exists)
+        assert b9.step("arm", PAIR, "5", "b9") == 0
+        answer.touch()
+        asked.unlink()
+        soon(asked.exists)  # the next turn: the one before is over
+    finally:
+        watch.kill()
+        watch.wait(10)
+    assert not calls.exists() or "stop" not in calls.read_text()
+    assert (b9.folder / "state" / PAIR / "epoch").read_text() == f"{kept}\n"
+
+
+def soon(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
 def test_the_watch_stops_the_service_when_nobody_is_in_reach_or_the_epoch_is_another_s(
     pair, tmp_path
 ) -> None:

@@ -33,12 +33,25 @@ def ended(words, key: str) -> str:
 
 
 def test_an_epoch_only_grows_and_belongs_to_one_primary(words) -> None:
-    assert words("epoch", PAIR).out == "epoch 0 primary -\n"
+    assert words("epoch", PAIR).out == "epoch 0 primary - orders 0\n"
     assert words("arm", PAIR, "3", "b9").rc == 0
     assert words("arm", PAIR, "3", "b9").rc == 0  # twice is once
     assert words("arm", PAIR, "2", "b9").rc == 75
     assert words("arm", PAIR, "3", "a1").rc == 75
-    assert words("epoch", PAIR).out == "epoch 3 primary b9\n"
+    assert words("epoch", PAIR).out == "epoch 3 primary b9 orders 3\n"
+
+
+def test_orders_of_a_new_epoch_are_expected_before_anybody_is_its_primary(words, sshd) -> None:
+    sshd.allow("steps", "nothing", "true\n")
+    words("arm", PAIR, "3", "a1")
+    assert words("expect", PAIR, "5").rc == 0
+    assert words("expect", PAIR, "5").rc == 0  # twice is once
+    assert words("epoch", PAIR).out == "epoch 3 primary a1 orders 5\n"
+    assert words("expect", PAIR, "4").rc == 75
+    assert words("arm", PAIR, "4", "b9").rc == 75
+    assert words("run", PAIR, "4", "old-2", "5", "nothing").rc == 75
+    assert words("arm", PAIR, "5", "b9").rc == 0
+    assert words("epoch", PAIR).out == "epoch 5 primary b9 orders 5\n"
 
 
 def test_the_first_epoch_of_a_new_pair_names_its_primary(words) -> None:
@@ -108,8 +121,12 @@ def test_a_promotion_is_done_when_the_role_says_so(words, sshd, order, tmp_path)
     mine = order("promote.script", {"script": "promote-x", "role": "role-x"}, sshd.target())
     assert promote.SCRIPT.precheck(mine).outcome == "done"
     assert promote.SCRIPT.probe(mine).outcome == "not_done"
+    assert words("epoch", PAIR).out.startswith("epoch 0 ")
     assert promote.SCRIPT.act(mine).outcome == "done"
     assert promote.SCRIPT.probe(mine).outcome == "done"
+    assert words("epoch", PAIR).out.startswith("epoch 3 primary b9 ")
+    words("expect", PAIR, "4")
+    assert promote.SCRIPT.act(mine).outcome == "not_done"
 
 
 def test_a_promotion_that_fails_or_whose_role_nobody_knows(words, sshd, order, tmp_path) -> None:
