@@ -12,6 +12,13 @@ from typing import Any, Callable, Generator
 import pytest
 
 from tests.tools import needs
+from tests.tools.examples import IS_FEW, examples
+
+if IS_FEW:
+    import hypothesis
+
+    hypothesis.settings.register_profile("few", max_examples=examples(100))
+    hypothesis.settings.load_profile("few")
 
 _EXCUSED_BEGINNINGS = ("needs root", "needs Python", "needs data beside the checkout")
 

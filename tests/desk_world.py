@@ -16,6 +16,7 @@ from sqlalchemy import Connection, insert
 from collector.store.engine import Store
 from collector.tables import hosts, open_findings
 from config import loader
+from tests.tools.tables import make_tables
 from ticketing import acts, contracts, intake, people
 from ticketing.contracts import Book
 from ticketing.model import Confidence, Reason, Verdict
@@ -82,7 +83,7 @@ class Desk:
 def make_desk(folder: Path, *, with_tickets: bool = True, now_ms: int = NOW_MS) -> Desk:
     """A desk in a new SQLite file below ``folder``."""
     store = Store.open(f"sqlite:///{folder}/collector.db")
-    store.write(lambda tx: metadata.create_all(tx))
+    store.write(lambda tx: make_tables(tx, metadata))
     loaded = contracts.Loaded(
         (loader.parse(ACME, Contract), loader.parse(BETA, Contract)),
         tuple(loader.parse(text, contracts.Person) for text in PEOPLE),

@@ -27,6 +27,7 @@ def test_the_laws_hold_for_two_hours(seed: int) -> None:
         assert world.tally[what] >= least, f"{what}: too few for the laws to mean anything"
 
 
+@pytest.mark.slow
 def test_the_same_seed_lives_the_same_life_twice() -> None:
     first, second = (simulate(seed=5, hours=0.05, size=SMALL) for _ in range(2))
     assert first.digest == second.digest
@@ -44,6 +45,7 @@ def test_the_same_seed_lives_the_same_life_twice() -> None:
         next((k for k, v in dataclasses.asdict(value).items() if v), "") if isinstance(value, Variant) else ""
     ),
 )
+@pytest.mark.slow
 def test_a_planted_bug_is_found(variant: Variant, law: str) -> None:
     """Within a few seeds; the failure names the seed and the command that replays it."""
     for seed in range(8, 16):

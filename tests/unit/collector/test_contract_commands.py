@@ -13,6 +13,7 @@ from collector import cli, contract_draft
 from collector.store.engine import Store
 from collector.tables import hosts
 from config import loader
+from tests.tools.tables import make_tables
 from ticketing.tables import metadata
 from ticketing.terms import Contract
 
@@ -114,7 +115,7 @@ def _host(store: Store, **values: Any) -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> Any:
     store = Store.open(f"sqlite:///{tmp_path}/draft.db")
-    store.write(lambda tx: metadata.create_all(tx))
+    store.write(lambda tx: make_tables(tx, metadata))
     yield store
     store.close()
 

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from config import loader
+from tests.tools.tables import make_tables
 from ticketing import contracts, tables
 from ticketing.model import Confidence, Reason, Verdict
 from ticketing.terms import Contract
@@ -60,7 +61,8 @@ def engine():
     def _begin(connection):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    tables.metadata.create_all(engine)
+    with engine.begin() as connection:
+        make_tables(connection, tables.metadata)
     yield engine
     engine.dispose()
 

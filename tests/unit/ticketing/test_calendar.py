@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tools.examples import examples
 from ticketing.calendar import Calendar, NeverDue, parse_hours
 
 MINUTE_MS = 60_000
@@ -66,7 +67,7 @@ _SPANS = st.lists(st.tuples(st.integers(0, 1439), st.integers(1, 900)), max_size
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     week=st.lists(_SPANS, min_size=7, max_size=7),
@@ -90,7 +91,7 @@ def test_any_calendar_counts_the_same_minutes_as_brute_force(
     assert calendar.spent(start, end) == _brute_force(zone, week, holidays, working, start, end)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     start=st.integers(_ms(2026, 1, 1), _ms(2027, 1, 1)),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.tools.examples import examples
 from ticketing import clocks, minutes
 from ticketing.calendar import Calendar
 from ticketing.clocks import Change
@@ -111,7 +112,7 @@ def _lived(acts, start_ms, target_ms):
 
 
 @pytest.mark.parametrize(("zone", "year", "n"), CASES, ids=lambda value: str(value))
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.differing_executors])
 @given(
     week=st.sampled_from(WEEKS),
     before=st.integers(0, 2 * 1440),

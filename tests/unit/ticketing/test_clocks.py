@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from config import loader
+from tests.tools.examples import examples
 from ticketing import acts, clock_proof, clock_step, clocks, contracts, intake, ledger, tables
 from ticketing.calendar import Calendar
 from ticketing.clocks import Change
@@ -78,7 +79,7 @@ def test_a_stopped_clock_keeps_what_it_was_judged_by():
     assert clocks.apply(stopped, Change(ClockKind.RESOLUTION, "retarget", NOW_MS + 2, 1), ALWAYS) == stopped
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["pause", "resume", "stop", "start"]), st.integers(1, 3 * 86_400_000)),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from config import loader
+from tests.tools.examples import examples
 from ticketing import acts, clock_step, contracts, intake, lines, queries, rota, tables
 from ticketing.duty import Absence, Roster, Rota
 from ticketing.model import ClockKind, ClockState
@@ -63,7 +64,7 @@ def test_turns_change_at_their_time_of_day_in_the_order_of_the_list():
         assert _called([one], _at(when), profile="").person == who, when
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     zone=st.sampled_from(("Europe/Kyiv", "America/New_York", "Australia/Lord_Howe")),
     days=st.integers(0, 3650),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config import loader
+from tests.tools.examples import examples
 from ticketing.clocks import Change
 from ticketing.model import ClockKind, Reason
 from ticketing.statement import spans
@@ -298,7 +299,7 @@ _ACTS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 @given(steps=_ACTS, start=st.integers(0, 40 * 1440), office=st.booleans())
 def test_every_minute_of_an_open_ticket_has_one_owner_as_a_counter_of_minutes_says(steps, start, office):
     """October has a night of 25 hours; tickets begin up to eleven days before it and reach over both of its edges."""

@@ -60,6 +60,7 @@ def test_check_config_says_what_it_read_and_that_nobody_is_told(config, capsys):
         (["--language", "en"], "uk_UA.UTF-8", "uk", "NUMBERS"),
     ],
 )
+@pytest.mark.slow
 def test_once_speaks_as_asked_else_as_the_locale_else_as_the_settings(
     config, capsys, monkeypatch, words, locale, settings, heading
 ):

@@ -13,6 +13,7 @@ from agent.signals.engine import GAP_MIN_MS, QUIET, RuleEngine, RuleEvent, Run, 
 from agent.signals.rules import Rule, RuleFile, compile_rules
 from agent.signals.sample import Sample
 from config import loader
+from tests.tools.examples import examples
 
 
 def rule(signal: str = "fs.used_pct", **over: Any) -> Rule:
@@ -298,7 +299,7 @@ values = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(values)
 def test_for_any_samples_events_alternate_and_hold_what_they_claim(history):
     """Opened and closed take turns; each is dated by a sample at which its level held, and held at every sample since."""
@@ -323,7 +324,7 @@ def test_for_any_samples_events_alternate_and_hold_what_they_claim(history):
     assert is_open == bench.engine.is_open("r", "")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abcdef"), st.sampled_from([None, True, 3, 97.0, "ok", ["x"], {"y": 99}])),
@@ -339,7 +340,7 @@ def test_no_kind_of_value_breaks_the_engine(history):
     assert len(bench.engine.open()) <= 20
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(values)
 def test_step_and_engine_judge_alike(history):
     """The collector judges outside probes by ``step`` alone: it must say what the engine says."""

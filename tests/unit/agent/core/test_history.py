@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from agent.history import MAX_POINTS, SPACING_MS, WINDOW_MS, History
 from agent.signals.sample import Sample
+from tests.tools.examples import examples
 
 
 def history(points, signal="s", subject=""):
@@ -42,7 +43,7 @@ def test_what_went_away_is_forgotten():
     assert made.all_newest() == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.integers(0, 30_000), max_size=400))
 def test_for_any_spacing_points_stay_ordered_bounded_and_end_with_the_newest(spacings):
     made, at_ms = History(), 0

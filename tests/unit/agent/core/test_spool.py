@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import agent.spool
 from agent.spool import NAME, Spool, SpoolFull
 from agent.wire import Evidence, Fact, FindingChange
+from tests.tools.examples import examples
 
 ROOMY = 1 << 20
 
@@ -213,7 +214,9 @@ def test_truncated_at_any_byte_the_spool_starts_and_keeps_every_whole_record_bef
         assert reopen(tmp_path).is_open("fs_full", "/new")
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     offset=st.integers(0, 10_000), garbage=st.binary(min_size=1, max_size=40), is_overwritten=st.booleans()
 )
@@ -410,7 +413,9 @@ def test_a_change_too_large_for_a_record_goes_without_its_facts(spool):
     assert spool.append(big).facts == {}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.integers(0, 10_000))
 def test_whatever_is_killed_cut_off_or_repeated_each_change_reaches_the_collector_once_and_in_order(
     tmp_path, seed

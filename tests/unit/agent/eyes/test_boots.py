@@ -27,6 +27,7 @@ from agent.signals.parsers.wtmp import Mark, last_boot, parse_wtmp
 from agent.signals.sample import Sample
 from agent.wire import GOODBYES
 from config.clock import FixedClock
+from tests.tools.examples import examples
 
 Lay = Callable[[Dict[str, str]], Path]
 METAL = platform.Platform("bare-metal", "", "5.14.0-427.el9.x86_64", "tsc")
@@ -75,7 +76,7 @@ def test_a_file_that_does_not_reach_back_says_nothing() -> None:
     assert last_boot(parse_wtmp(shutdown(5) + boot(10)))[1] is True
 
 
-@settings(max_examples=80, deadline=None, database=None)
+@settings(max_examples=examples(80), deadline=None, database=None)
 @given(
     st.lists(st.tuples(st.sampled_from("bsrl"), st.integers(1, 2**31 - 1)), max_size=30),
     st.integers(0, WTMP_BYTES - 1),
@@ -90,7 +91,7 @@ def test_every_boot_and_shutdown_is_read_back_whatever_stands_between_and_howeve
     assert [(m.kind, m.at_s) for m in parse_wtmp(octets + boot(7)[:torn])] == wanted
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=examples(200), deadline=None, database=None)
 @given(st.binary(max_size=3 * WTMP_BYTES))
 def test_any_octets_are_parsed_or_refused_in_one_way(octets: bytes) -> None:
     try:
@@ -141,7 +142,7 @@ def test_the_ring_keeps_the_newest(tmp_path: Path) -> None:
     box.close()
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=examples(60), deadline=None, database=None)
 @given(st.integers(0, 12 * RECORD_BYTES), st.binary(min_size=1, max_size=300), st.booleans())
 def test_torn_and_damaged_records_are_passed_over_and_the_others_stand(
     at: int, damage: bytes, is_cut: bool

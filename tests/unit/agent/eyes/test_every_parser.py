@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 import agent.signals.parsers as package
 from agent.signals.parsers.error import ParseError
+from tests.tools.examples import examples
 
 FIXTURES = Path(__file__).with_name("fixtures")
 REPO = Path(__file__).resolve().parents[4]
@@ -128,7 +129,7 @@ def test_the_walk_finds_the_parsers() -> None:
 
 @pytest.mark.parametrize("name", sorted(PARSERS))
 def test_whatever_it_is_given_a_parser_answers_or_refuses_in_one_way(name: str) -> None:
-    @settings(max_examples=80, deadline=None, database=None)
+    @settings(max_examples=examples(80), deadline=None, database=None)
     @given(_arguments(name))
     def check(arguments: Dict[str, Any]) -> None:
         _raises_only_parse_error(PARSERS[name], **arguments)

@@ -29,6 +29,7 @@ from agent.settings import AgentSettings
 from agent.signals.sample import Sample
 from agent.wire import MAX_EVIDENCE_BYTES, Evidence, Fact, FindingChange
 from config.clock import FixedClock
+from tests.tools.examples import examples
 
 Lay = Callable[[Dict[str, str]], Path]
 
@@ -97,7 +98,7 @@ def test_a_line_is_cut_and_holds_no_control_characters() -> None:
     assert redact("a\x1b[31mb\nc") == "a [31mb c"
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=examples(60), deadline=None, database=None)
 @given(st.text(max_size=900))
 def test_redaction_takes_any_text(text: str) -> None:
     assert len(redact(text)) <= 300

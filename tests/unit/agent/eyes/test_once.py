@@ -207,6 +207,7 @@ def test_a_mount_that_never_answers_is_found_and_the_look_ends_in_seconds() -> N
     assert perf_seconds() - begun < LOOK_S
 
 
+@pytest.mark.slow
 def test_ten_samplers_that_hang_do_not_hold_the_look_ten_times_as_long() -> None:
     release = threading.Event()
 

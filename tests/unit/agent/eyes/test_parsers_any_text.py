@@ -30,6 +30,7 @@ from agent.signals.parsers import (
     virtual,
 )
 from agent.signals.parsers.error import ParseError
+from tests.tools.examples import examples
 
 FIXTURES = Path(__file__).with_name("fixtures")
 
@@ -114,7 +115,7 @@ def _raises_only_parse_error(parser: Callable[[str], Any], text: str) -> None:
 
 @pytest.mark.parametrize(("parser", "fixture"), PARSERS, ids=NAMES)
 def test_any_text_is_parsed_or_refused_in_one_way(parser: Callable[[str], Any], fixture: str) -> None:
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=examples(60), deadline=None, database=None)
     @given(st.lists(_PIECES, max_size=8).map("".join))
     def check(text: str) -> None:
         _raises_only_parse_error(parser, text)
@@ -128,7 +129,7 @@ def test_a_damaged_real_text_is_parsed_or_refused_in_one_way(
 ) -> None:
     whole_text = (FIXTURES / fixture).read_text(encoding="utf-8")
 
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=examples(60), deadline=None, database=None)
     @given(st.integers(0, len(whole_text)), st.integers(0, 60), _PIECES)
     def check(at: int, cut: int, piece: str) -> None:
         _raises_only_parse_error(parser, whole_text[:at] + piece + whole_text[at + cut :])

@@ -20,6 +20,7 @@ from agent.signals.patterns import (
     without_stamp,
 )
 from agent.signals.rules import FAMILIES
+from tests.tools.examples import examples
 
 STAMPS = (
     "",
@@ -120,14 +121,14 @@ def test_a_loop_device_that_fails_is_no_disk() -> None:
     assert cause("Buffer I/O error on dev sr0, logical block 0, async page read") == "buf_io_removable"
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=examples(200), deadline=None, database=None)
 @given(st.text(max_size=300))
 def test_any_text_is_a_line(text: str) -> None:
     for said in KernelWatch().take(text, 0):
         assert said.match.id
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=examples(100), deadline=None, database=None)
 @given(st.sampled_from(ROWS), st.integers(0, 120), st.text(max_size=20))
 def test_a_damaged_line_is_a_line(row, at: int, piece: str) -> None:  # type: ignore[no-untyped-def]
     found = classify(row.sample[:at] + piece + row.sample[at:])

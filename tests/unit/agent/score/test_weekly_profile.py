@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.signals.profile import DAY_MS, FLOORS, HOUR_MS, KEY_SIGNALS, SLOT_MS, WARM_DAYS, Profile
+from tests.tools.examples import examples
 
 CPU = "cpu.user_pct"
 MONDAY = 4 * DAY_MS * 1000
@@ -92,7 +93,7 @@ def test_all_key_signals_fit_into_twenty_kibibytes() -> None:
     assert len(profile.to_bytes()) <= 20 * 1024
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=examples(60), deadline=None, database=None)
 @given(st.integers(0, 3000), st.binary(max_size=30))
 def test_a_torn_file_is_a_profile_all_the_same(at: int, piece: bytes) -> None:
     profile = Profile()

@@ -14,6 +14,7 @@ from collector.tables import hosts
 from collector.tick.context import TickContext, TickReport
 from collector.tick.failover import watch_failover
 from config.loader import parse
+from tests.tools.tables import make_tables
 from ticketing import contracts, intake
 from ticketing.contracts import Book, Loaded
 from ticketing.model import Confidence, Reason, Verdict
@@ -63,7 +64,7 @@ class House:
             failover={"pairs": pairs},
             windows=list(windows),
         )
-        self.store.write(lambda tx: metadata.create_all(tx))
+        self.store.write(lambda tx: make_tables(tx, metadata))
         self.store.write(self._furnish)
         self.ctx.book = self.book
 

@@ -16,6 +16,7 @@ from collector.failover.engine import Act, Enter, Probe, Rest, next_move
 from collector.failover.guards import GUARDS
 from collector.failover.plan import Approval
 from collector.failover.states import NEXT_PHASE, TABLE, State, mermaid
+from tests.tools.examples import examples
 from tests.unit.collector.failover.histories import PLANTED, faults_of
 from tests.unit.collector.failover.worlds import MINUTE, T0, Story, facts, pair
 from ticketing.texts import register, texts
@@ -34,7 +35,7 @@ def test_without_trouble_every_step_is_done_once_and_the_backup_serves():
     assert journal.broken_at(story.entries) is None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(seed=st.integers(0, 2**32), trouble=st.sampled_from((0.1, 0.3, 0.6, 0.9)))
 def test_whatever_fails_there_is_one_primary_and_an_end(seed: int, trouble: float):
     story = Story(Random(seed), trouble)

@@ -21,6 +21,7 @@ from collector.store.engine import Store
 from collector.tables import observations, probes, vantages
 from collector.trace import HopOwners
 from config.clock import SystemClock
+from tests.tools.tables import make_tables
 from ticketing.tables import metadata
 
 pytestmark = pytest.mark.collector
@@ -33,7 +34,7 @@ class House:
 
     def __init__(self, folder: Any) -> None:
         self.store = Store.open(f"sqlite:///{folder}/asks.db")
-        self.store.write(lambda tx: metadata.create_all(tx))
+        self.store.write(lambda tx: make_tables(tx, metadata))
         self.tokens: dict[str, str] = {}
         for host in ("v1", "a1", "p1"):
             made = self.store.write(lambda tx, h=host: enrol(tx, h, "acme", 1, addresses=[h]))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from collector.store.engine import Store
+from tests.tools.tables import make_tables
 from ticketing.tables import metadata
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
@@ -67,6 +68,6 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 def store() -> Iterator[Store]:
     made = Store.open("sqlite://")
-    made.write(lambda tx: metadata.create_all(tx))
+    made.write(lambda tx: make_tables(tx, metadata))
     yield made
     made.close()

@@ -14,6 +14,8 @@ from collector.clock_fold import HOLD_MS, ClockFold, Fold
 from collector.clock_rows import write_folds
 from collector.observed import recent
 from collector.store.engine import Store
+from tests.tools.examples import examples
+from tests.tools.tables import make_tables
 from ticketing.tables import metadata
 
 pytestmark = pytest.mark.collector
@@ -245,7 +247,7 @@ def test_the_true_offset_is_corrected_by_half_the_round_trip_and_told_only_when_
     assert steps(found, "clk.true_offset_ms") == [("a", 2000.0)]
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=examples(25), deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10_000))
 def test_random_delay_and_lost_reports_never_make_a_step(seed: int) -> None:
     chance = random.Random(seed)
@@ -268,7 +270,7 @@ def test_what_could_not_be_written_comes_again_in_its_order() -> None:
 
 def test_two_collectors_that_hear_one_host_write_its_step_once() -> None:
     store = Store.open("sqlite://")
-    store.write(lambda tx: metadata.create_all(tx))
+    store.write(lambda tx: make_tables(tx, metadata))
     fold = Fold("a", "clk.offset_step_s", 8.0, T0)
     assert store.write(lambda tx: write_folds(tx, [fold], T0)) == 1
     assert store.write(lambda tx: write_folds(tx, [Fold("a", fold.signal, 8.1, T0 + 9_000)], T0)) == 0

@@ -14,6 +14,8 @@ from collector.clock_rows import ROWS_MAX, write_folds
 from collector.observed import observe
 from collector.store.engine import Store
 from collector.tables import observations
+from tests.tools.examples import examples
+from tests.tools.tables import make_tables
 from ticketing.tables import metadata
 
 pytestmark = pytest.mark.collector
@@ -24,7 +26,7 @@ T0 = 1_767_225_600_000
 @pytest.fixture(scope="module")
 def store() -> Iterator[Store]:
     store = Store.open("sqlite://")
-    store.write(lambda tx: metadata.create_all(tx))
+    store.write(lambda tx: make_tables(tx, metadata))
     yield store
     store.close()
 
@@ -48,7 +50,7 @@ def written(store: Store, flushes: list[list[Fold]]) -> tuple[list[int], list[tu
     return store.write(run)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(60), deadline=None, derandomize=True)
 @given(before=st.lists(folds, max_size=4), flush=st.lists(folds, max_size=8))
 def test_a_flush_writes_what_its_folds_would_write_one_by_one(
     store: Store, before: list[Fold], flush: list[Fold]

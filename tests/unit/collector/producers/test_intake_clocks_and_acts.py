@@ -16,6 +16,7 @@ from collector.intake import Accepted, Intake
 from collector.observed import Observation, recent
 from collector.store.engine import Store
 from collector.tables import hosts
+from tests.tools.tables import make_tables
 from ticketing.tables import metadata
 
 pytestmark = pytest.mark.collector
@@ -28,7 +29,7 @@ class House:
 
     def __init__(self) -> None:
         self.store = Store.open("sqlite://")
-        self.store.write(lambda tx: metadata.create_all(tx))
+        self.store.write(lambda tx: make_tables(tx, metadata))
         row = {
             "id": "web-1",
             "contract_id": "acme",

@@ -7,6 +7,7 @@ import pytest
 from collector import tables
 from collector.observed import newest, observe, recent
 from collector.store.engine import Store
+from tests.tools.tables import make_tables
 
 pytestmark = pytest.mark.collector
 
@@ -16,7 +17,7 @@ T0 = 1_767_225_600_000
 @pytest.fixture
 def store():
     store = Store.open("sqlite://")
-    store.write(lambda tx: tables.metadata.create_all(tx))
+    store.write(lambda tx: make_tables(tx, tables.metadata))
     yield store
     store.close()
 

@@ -18,6 +18,7 @@ from collector.tick.rows import remember
 from collector.tick.run import run_tick
 from collector.tick.silence import LAST_TICK
 from collector.trace import HopOwners
+from tests.tools.tables import make_tables
 from ticketing.contracts import Loaded, apply, current
 from ticketing.tables import metadata, tickets
 from ticketing.terms import Contract, HostTerms, ServiceTerms, Topology
@@ -50,7 +51,7 @@ class World:
 
     def __init__(self, *, anchors: tuple[str, ...] = ()) -> None:
         self.store = Store.open("sqlite://")
-        self.store.write(lambda tx: metadata.create_all(tx))
+        self.store.write(lambda tx: make_tables(tx, metadata))
         self.now_ms = T0
         self.network = FakeNetwork()
         # A tick ran a moment ago: what the first tick of a process does is a test of its own.

@@ -85,6 +85,7 @@ def test_a_host_without_a_past_has_evidence_without_series(world):
     assert body["notes"], "what the probes found is told all the same"
 
 
+@pytest.mark.slow
 def test_an_outage_of_hundreds_reads_the_vitals_of_a_few(make_world):
     world = make_world()
     names = [f"n{n:03}" for n in range(3 * PLOTTED_MAX)]

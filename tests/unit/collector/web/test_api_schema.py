@@ -15,6 +15,7 @@ from collector.web.app import make_app
 from collector.web.context import AppContext
 from config.clock import FixedClock
 from tests.desk_world import NOW_MS, make_desk
+from tests.tools.examples import examples
 from ticketing import people
 
 pytestmark = [pytest.mark.collector, pytest.mark.slow]
@@ -47,7 +48,11 @@ def tokens(tmp_path_factory):
 
 
 bounded = settings(
-    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+    database=None,
 )
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tools.examples import examples
 from tests.unit.ticketing.letters.conftest import letter
 from ticketing.letters import parse, quotes, tokens
 
@@ -130,7 +131,7 @@ def test_only_what_is_surely_a_quotation_is_cut(name):
 
 
 @given(st.text())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_cutting_never_loses_everything_and_never_adds(text):
     kept = quotes.new_words(text)
     assert bool(kept) == bool(text.strip())
@@ -181,7 +182,7 @@ NASTY = st.one_of(
 
 
 @given(st.lists(st.tuples(HEADERS, NASTY), max_size=12), st.lists(NASTY, max_size=6), st.binary(max_size=300))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_no_letter_breaks_the_reader(headers, lines, rest):
     raw = b"".join(name.encode() + b": " + value + b"\r\n" for name, value in headers)
     raw += b"\r\n" + b"\r\n--a\r\n".join(lines) + b"\r\n--a--\r\n" + rest
