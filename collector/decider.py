@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from collector.intake import Intake
 from collector.store.engine import Store, StoreError
@@ -144,7 +145,7 @@ class Decider:
             if left_s <= SPREAD_S:
                 return False
             # What fails here is noted again, and fails (and is told) in the turn's own flush.
-            with contextlib.suppress(StoreError):
+            with contextlib.suppress(StoreError, SQLAlchemyError):
                 self._spread(event)
 
     def _spread(self, event: threading.Event) -> None:

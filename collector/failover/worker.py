@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from collector.failover import elsewhere, gather, outcomes, runs
 from collector.failover.engine import Act, Enter, Move, Probe, Wait, next_move
@@ -117,8 +118,8 @@ class FailoverWorker:
             self._wake.clear()
             try:
                 is_busy = self.turn()
-            except StoreError as error:
-                log.warning("The failover worker waits for the store. %s", fields(error=error))
+            except (StoreError, SQLAlchemyError) as error:
+                log.warning("The failover worker waits for the store. %s", fields(error=str(error)[:300]))
                 is_busy = False
             self._clock.wait(self._wake, BUSY_S if is_busy else IDLE_S)
 

@@ -11,6 +11,8 @@ transaction; what else must follow a commit goes through ``after_commit``.
 
 An in-memory SQLite store (``sqlite://``) has neither thread nor pool: everything runs in the caller's thread on one
 connection, which is what the simulation needs.
+
+On SQLite nothing is acknowledged that lies in another file than the one at the store's path (``collector.store.place``).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from sqlalchemy.pool import StaticPool
 from collector.store.errors import StoreBusy, StoreClosed
 from collector.store.errors import StoreError as StoreError
 from collector.store.errors import is_disk_full as is_disk_full
+from collector.store.place import Place
 from collector.store.writer import HOOKS, Hooks, Job, SqliteWriter
 from collector.store.writer import savepoint as savepoint
 
@@ -60,12 +63,14 @@ class Store:
             self._lanes: _Inline | SqliteWriter | _PostgresWriters = _Inline(_memory_engine(url))
             self._readers = self._lanes.engine
         elif self.dialect == "sqlite":
+            place = Place(str(parsed.database))
             self._lanes = SqliteWriter(
-                _sqlite_engine(url, writing=True, pool_size=1),
+                _sqlite_engine(url, place, writing=True, pool_size=1),
                 queue_max,
-                _sqlite_engine(url, writing=True, pool_size=1),
+                _sqlite_engine(url, place, writing=True, pool_size=1),
+                place,
             )
-            self._readers = _sqlite_engine(url, writing=False, pool_size=pool_size)
+            self._readers = _sqlite_engine(url, place, writing=False, pool_size=pool_size)
         elif self.dialect == "postgresql":
             self._readers = _postgres_engine(url, pool_size)
             self._lanes = _PostgresWriters(self._readers, queue_max, pool_size)
@@ -229,7 +234,7 @@ def json_text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _sqlite_engine(url: str, *, writing: bool, pool_size: int) -> Engine:
+def _sqlite_engine(url: str, place: Place, *, writing: bool, pool_size: int) -> Engine:
     engine = create_engine(
         url,
         json_serializer=json_text,
@@ -244,6 +249,16 @@ def _sqlite_engine(url: str, *, writing: bool, pool_size: int) -> Engine:
         pool_timeout=POOL_WAIT_S,
     )
     _set_up_sqlite(engine, begin="BEGIN IMMEDIATE" if writing else "BEGIN", read_only=not writing)
+
+    @event.listens_for(engine, "do_connect")
+    def _before_connect(*_: Any) -> None:
+        # SQLite would make an empty file where the store is away, and the pool would keep it open.
+        place.check()
+
+    @event.listens_for(engine, "connect")
+    def _after_connect(*_: Any) -> None:
+        place.opened()
+
     return engine
 
 

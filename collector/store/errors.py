@@ -21,6 +21,10 @@ class StoreClosed(StoreError):
     permanent = True
 
 
+class StoreGone(StoreError):
+    """The file that is open is no more the one at the store's path: nothing that is written there would be kept."""
+
+
 _FULL = ("SQLITE_FULL", "53100")
 """SQLite's name and PostgreSQL's state for "no space left"."""
 

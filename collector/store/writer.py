@@ -26,6 +26,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from collector.store.errors import StoreBusy, StoreClosed
+from collector.store.place import Place
 from config.clock import perf_seconds
 from config.log import fields
 
@@ -129,8 +130,9 @@ class Job:
 class SqliteWriter:
     """The lanes, the thread, and the log's mover."""
 
-    def __init__(self, engine: Engine, queue_max: int, mover: Engine) -> None:
+    def __init__(self, engine: Engine, queue_max: int, mover: Engine, place: Place) -> None:
         self.engine = engine
+        self._place = place
         self._queue_max = queue_max
         self._first: collections.deque[Job] = collections.deque()
         self._others: collections.deque[Job] = collections.deque()
@@ -193,8 +195,12 @@ class SqliteWriter:
     def _commit_group(self) -> None:
         group: list[Job] = []
         try:
-            with self.engine.connect() as conn, conn.begin():
-                self._run_group(conn, group)
+            with self.engine.connect() as conn:
+                self._place.check()
+                with conn.begin():
+                    self._run_group(conn, group)
+            # After the commit too: nobody is told of a row that nobody can find.
+            self._place.check()
         except Exception as error:  # a failed BEGIN or COMMIT (disk full, file gone) is every asker's answer
             if not group:  # not even begun: who stands first is told, and the line moves on
                 group = [self._next()]

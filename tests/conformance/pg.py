@@ -142,12 +142,20 @@ class PostgresServer:
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as conn:
             conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
-    def stop(self) -> None:
-        """Stop the server and remove its folder."""
+    def halt(self) -> None:
+        """Stop the server, whoever is connected; what it holds stays for ``resume``."""
         self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def resume(self) -> None:
+        """Start a halted server again."""
+        self._process = self._start()
+
+    def stop(self) -> None:
+        """Stop the server and remove its folder."""
+        self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)

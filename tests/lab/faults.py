@@ -323,22 +323,6 @@ def d3_busy(home: Household) -> None:
     until_switched(home)
 
 
-# E: the store (crashes and two collectors: tests/unit/collector/failover/steps/test_crashes.py)
-
-
-def e2(home: Household) -> None:
-    """Full in mid-plan: what is begun has its intent (the checker counts), nothing new begins; then it goes on or ends safely."""
-    full = once(home, lambda: home.state() in ("armed", "fencing"), home.fill_disk)
-    home.kill("register-prim")
-    full.join(SWITCH_S)
-    time.sleep(3.0)
-    done = home.effects()
-    quiet(home, 1.0)
-    assert len(home.effects()) <= len(done) + 1, "one act could be on its way when the disk was full, no more"
-    (home.folder / "state" / "ballast").unlink()
-    until_over(home)
-
-
 # F: time
 
 

@@ -17,12 +17,15 @@ from typing import Any
 import yaml
 
 from tests.lab import register
+from tests.lab.disk import Disk
 from tests.lab.eyes import Eyes
 from tests.lab.given import HOSTS, WORD, agent_settings, copy_checks, other
 from tests.lab.house import ADDRESS
 from tests.lab.sshd import SHIPPED
 
 PROGRAMS = Path(sys.executable).parent
+DISK_MIB = 64
+"""Of a store that lies on a disk of its own."""
 
 
 class Hands(Eyes):
@@ -36,11 +39,12 @@ class Hands(Eyes):
         self._processes: dict[str, Any] = {}
         self._frozen: list[int] = []
         self._collector_env: dict[str, str] = {}
-        self._mounted: list[Path] = []
+        self._disk: Disk | None = None
 
     # starting
 
     def start_collector(self) -> None:
+        (self.folder / "state" / "address").unlink(missing_ok=True)
         self._processes["collector"] = self.house.popen(
             "coll",
             [PROGRAMS / "vartovyi-collector", "serve", "--config", self.folder / "collector.yaml"],
@@ -263,28 +267,25 @@ class Hands(Eyes):
             "DONT_FAKE_MONOTONIC": "1",
         }
 
-    def give_small_disk(self, mib: int) -> None:
-        """The collector's store on a disk of its own."""
-        place = self.folder / "state"
-        place.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "lab", place], check=True, timeout=30)
-        self._mounted.append(place)
+    @property
+    def disk(self) -> Disk:
+        """The store's own disk, of a case that has one."""
+        assert self._disk is not None, "the case says no disk"
+        return self._disk
 
-    def fill_disk(self) -> None:
-        """Not a byte is left beside the store."""
-        with (
-            (self.folder / "state" / "ballast").open("wb", buffering=0) as ballast,
-            contextlib.suppress(OSError),
-        ):
-            for size in (1 << 20, 1 << 12, 1):
-                with contextlib.suppress(OSError):
-                    while ballast.write(b"x" * size) == size:
-                        pass
+    def give_disk(self, kind: str) -> None:
+        """The collector's store on a disk of its own."""
+        self._disk = Disk(self.folder, kind, DISK_MIB)
+
+    def pid(self, name: str) -> int:
+        """Of one program."""
+        return int(self._processes[name].pid)
 
     def heal(self) -> None:
         """Every fault is undone, except what the engine did: who was switched off stays off."""
         self.provider.faults.clear()
-        (self.folder / "state" / "ballast").unlink(missing_ok=True)
+        if self._disk is not None:
+            self._disk.make_room()
         self.thaw()
         self.drop_nothing()
         for place in self.is_cut:
@@ -318,5 +319,5 @@ class Hands(Eyes):
         self.clients.stop()
         self.provider.close()
         self.stop_programs()
-        for place in self._mounted:
-            subprocess.run(["umount", "-l", place], check=False, timeout=30)
+        if self._disk is not None:
+            self._disk.end()

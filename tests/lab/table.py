@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import faults as f
+from tests.lab import faults_store as s
 from tests.lab.given import Scale, port_fence, power_fence
 from tests.lab.household import Household
 from tests.lab.play import Case, Expect
@@ -31,6 +32,7 @@ TENTH = "dwell 6 s for 60, heartbeat 2 s for 10, looks 5 s for 30"
 PARTLY = "healed after 0.3 of the dwell (12 s for 60)"
 HANGS = "20 s against a deadline of 10 (120 against 60)"
 TTL = "gate ttl 12 s for 60"
+UNTOLD = "no act without journal"
 
 
 def whoever(home: Household) -> Expect:
@@ -65,6 +67,7 @@ D4 = "test_d4_a_reload_that_forgets_is_seen_and_the_step_is_done_again"
 RANDOM = "tests/lab/test_cases.py::test_a_random_schedule_breaks_no_law"
 YES = "tests/unit/collector/failover/test_approvals.py"
 SSH = "tests/unit/collector/failover/steps/test_ssh.py"
+AWAY = "tests/unit/collector/failover/steps/test_store_away.py"
 CRASH = "tests/unit/collector/failover/steps/test_crashes.py::"
 
 CASES: tuple[Case, ...] = (
@@ -113,7 +116,10 @@ CASES: tuple[Case, ...] = (
          test=CRASH + "test_killed_at_every_boundary_the_end_is_the_same_and_effects_happen_once"),
     Case("E1.second", "kill -9, and a second collector takes over", "same end, effects once",
          test=CRASH + "test_another_collector_waits_until_the_first_one_s_act_cannot_be_on_its_way"),
-    Case("E2", "store's disk full in mid-plan", "no act without journal", f.e2, whoever, disk_mib=64),
+    Case("E2", "store's disk full in mid-plan", UNTOLD, s.e2, whoever, disk="tmpfs"),
+    Case("E2.readonly", "store's disk read-only in mid-plan", UNTOLD, s.e2_read_only, whoever, disk="ext4"),
+    Case("E2.gone", "store's disk gone in mid-plan, then back", UNTOLD, s.e2_gone, whoever, disk="tmpfs"),
+    Case("E2.postgresql", "store's server stops in mid-plan", UNTOLD, test=AWAY),
     Case("E3", "two collectors, lease stolen by pause", "the old one acts no more",
          test=CRASH + "test_a_collector_that_was_paused_past_its_lease_acts_no_more"),
     Case("F1.ahead", "collector clock +1 h while it decides", "no act", f.f1_ahead, Expect(("", "aborted"), None), clock=True),

@@ -113,7 +113,7 @@ PACKAGES = (
     Package("bind9-dnsutils", ("nsupdate",), ("bind9-dnsutils",), ("bind-utils",), ("lab/parts",)),
     Package("haproxy", ("haproxy",), ("haproxy",), ("haproxy",), ("lab/parts",), ("haproxy.service",)),
     Package("stress-ng", ("stress-ng",), ("stress-ng",), ("stress-ng",), ("e2e/faults",)),
-    Package("e2fsprogs", ("mkfs.ext4",), ("e2fsprogs",), ("e2fsprogs",), ("e2e/faults",)),
+    Package("e2fsprogs", ("mkfs.ext4",), ("e2fsprogs",), ("e2fsprogs",), ("e2e/faults", "lab")),
     Package(
         "libfuse",
         ("/usr/lib/*/libfuse*.so.*", "/usr/lib64/libfuse*.so.*"),
@@ -128,7 +128,7 @@ PACKAGES = (
         ("libfaketime",),
         ("e2e/faults", "lab/parts"),
     ),
-    Package("util-linux", ("unshare",), ("util-linux",), ("util-linux",), ("e2e",)),
+    Package("util-linux", ("unshare",), ("util-linux",), ("util-linux",), ("e2e", "lab")),
 )
 _BY_NAME = {package.name: package for package in PACKAGES}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from collector.chores import Chore, Chores
-from collector.decider import BITE_MIN, SLICE_S, Decider, next_bite
+from collector.decider import BITE_MIN, SLICE_S, SPREAD_BITE, Decider, next_bite
 from collector.fleet_cache import FleetCache
 from collector.intake import Intake
 from collector.store.engine import Store
@@ -20,7 +21,7 @@ from config.clock import FixedClock
 class Stage:
     """A decider whose tick the test writes."""
 
-    def __init__(self) -> None:
+    def __init__(self, intake: Intake | None = None) -> None:
         self.store = Store.open("sqlite://")
         migrate_store(self.store)
         self.clock = FixedClock()
@@ -36,7 +37,7 @@ class Stage:
         self.decider = Decider(
             self.store,
             self.lease,
-            Intake(FleetCache()),
+            intake or Intake(FleetCache()),
             self._tick,
             self._slice,
             self.context,
@@ -90,6 +91,22 @@ def test_a_tick_that_breaks_feeds_no_watchdog_and_the_next_one_is_tried(stage: S
     stage.breaks = None
     stage.decider._turn()
     assert (stage.turned, len(stage.ticks)) == (1, 1)
+
+
+class SickDisk(Intake):
+    """A busy fleet's heartbeats, none of which can be written."""
+
+    def pending(self) -> int:
+        return 10 * SPREAD_BITE
+
+    def flush(self, tx: Any, now_ms: int, most: int | None = None, *, is_part: bool = False) -> int:
+        tx.exec_driver_sql("INSERT INTO a_table_that_is_not_there VALUES (1)")
+        raise AssertionError("it was written")
+
+
+def test_heartbeats_that_cannot_be_written_between_two_turns_do_not_end_the_deciding() -> None:
+    stage = Stage(SickDisk(FleetCache()))
+    assert stage.decider._rest(threading.Event(), 0.5) is False
 
 
 def test_who_lost_the_lease_decides_nothing(stage: Stage) -> None:

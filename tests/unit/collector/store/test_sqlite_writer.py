@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from collector.store.engine import Store, savepoint
+from collector.store.errors import StoreGone
 from collector.store.migrate import migrate
 from collector.store.writer import CHECKPOINT_BYTES, GROUP_S
 from collector.tables import own_state
@@ -131,3 +133,70 @@ def test_a_group_that_the_database_undid_by_itself_is_nobody_s_success(store: St
     with store.read() as conn:
         assert conn.execute(select(own_state.c.key)).all() == []
     assert store.write(lambda tx: tx.execute(insert(own_state).values(key="b", value="")).rowcount) == 1
+
+
+def _kept(path: Path) -> list[str]:
+    """What somebody finds who opens the store at its path."""
+    store = Store.open(f"sqlite:///{path}")
+    try:
+        with store.read() as conn:
+            return list(conn.execute(select(own_state.c.key).order_by(own_state.c.key)).scalars())
+    finally:
+        store.close()
+
+
+def _put(store: Store, key: str) -> None:
+    store.write(lambda tx: tx.execute(insert(own_state).values(key=key, value="")))
+
+
+def test_nothing_is_acknowledged_that_goes_into_a_file_which_is_gone_and_it_goes_on_when_that_is_back(
+    store: Store, path: Path, tmp_path: Path
+) -> None:
+    _put(store, "before")
+    away = tmp_path / "away"
+    away.mkdir()
+    for part in tmp_path.glob("collector.db*"):
+        part.rename(away / part.name)
+    with pytest.raises(StoreGone, match="is gone"):
+        _put(store, "meanwhile")
+    assert not path.exists(), "an empty store was made where the real one is away"
+    for part in away.iterdir():
+        part.rename(tmp_path / part.name)
+    _put(store, "after")
+    assert _kept(path) == ["after", "before"]
+
+
+def test_nothing_is_acknowledged_that_goes_into_a_file_which_was_replaced(store: Store, path: Path) -> None:
+    _put(store, "before")
+    copy = path.with_name("copy")
+    with sqlite3.connect(path) as db:
+        db.execute("VACUUM INTO ?", (str(copy),))
+    db.close()
+    for part in path.parent.glob("collector.db*"):
+        part.unlink()
+    copy.rename(path)
+    with pytest.raises(StoreGone, match="was replaced"):
+        _put(store, "into the old one")
+    assert _kept(path) == ["before"]
+
+
+def test_a_file_that_goes_while_its_group_is_written_is_no_acknowledgement(store: Store, path: Path) -> None:
+    _put(store, "before")
+
+    def write(tx: Any) -> None:
+        tx.execute(insert(own_state).values(key="lost", value=""))
+        for part in path.parent.glob("collector.db*"):
+            part.unlink()
+
+    with pytest.raises(StoreGone):
+        store.write(write)
+
+
+def test_a_reader_that_comes_while_the_file_is_away_makes_no_empty_one(store: Store, path: Path) -> None:
+    _put(store, "before")
+    path.rename(path.with_name("away"))
+    with pytest.raises(StoreGone), store.read():
+        pass
+    path.with_name("away").rename(path)
+    with store.read() as conn:
+        assert conn.execute(select(own_state.c.key)).scalars().all() == ["before"]

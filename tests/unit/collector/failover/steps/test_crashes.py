@@ -75,7 +75,8 @@ def provider() -> Iterator[Provider]:
 class Stage:
     """One pair whose steps leave traces, its database in a file, and the fall of its primary."""
 
-    def __init__(self, folder: Path, sshd: Any, provider: Provider) -> None:
+    def __init__(self, folder: Path, sshd: Any, provider: Provider, url: str = "") -> None:
+        """``url``: of another store than a file of its own."""
         self.folder, self.provider = folder, provider
         folder.mkdir()
         (folder / "role").write_text("standby\n")
@@ -99,7 +100,7 @@ class Stage:
         )
         kind, blob = (sshd.folder / "host.pub").read_text().split()[:2]
         (folder / "known").write_text(f"a1,b9 {kind} {blob}\n")
-        self.url = f"sqlite:///{folder}/store.db"
+        self.url = url or f"sqlite:///{folder}/store.db"
         call = {"url": provider.url}
         self.house = House(
             self.url,
