@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.failover import elsewhere, gather, outcomes, runs
+from collector.failover.clock_watch import ClockWatch
 from collector.failover.engine import Act, Enter, Move, Probe, Wait, next_move
 from collector.failover.facts import Facts
 from collector.failover.journal import Entry, Run, fold
@@ -44,9 +45,6 @@ log = logging.getLogger(__name__)
 IDLE_S = 1.0
 BUSY_S = 0.05
 CHECK_LOOK_S = 2.0
-STEP_MS = 2_000
-"""Our own wall clock may move so far against our monotonic one before we trust it no more."""
-DISTRUST_MS = 600_000
 
 Watch = Callable[[str, str, str], None]
 """Told (boundary, run, step) at each line that a crash could fall on: intent, acting, acted, result, probed, entered."""
@@ -87,8 +85,7 @@ class FailoverWorker:
         self._due_mono_ms: dict[str, int] = {}
         self._seen_ms: dict[tuple[str, str, int], int] = {}
         self._term_since: tuple[int, int] = (-1, 0)
-        self._offset_ms: int | None = None
-        self._distrust_until_ms = 0
+        self._clock_watch = ClockWatch()
         self.failures = 0
         self._thread = threading.Thread(target=self._run, name="failover", daemon=True)
         # Asking is slow where hosts are gone; it must not hold up a run.
@@ -397,18 +394,14 @@ class FailoverWorker:
         self._due_mono_ms[run_id] = self._clock.mono_ms() + ms
 
     def _sight(self) -> gather.Sight:
-        is_sane = self._clock.mono_ms() >= self._distrust_until_ms
+        is_sane = self._clock_watch.is_sane(self._clock.mono_ms())
         return gather.Sight(self._anchors > 0, self._anchors, clock_ok=is_sane)
 
     def _look_at_clock(self) -> None:
-        """A wall clock that stepped makes lags, dwell and expiries lie: for a while we judge nothing (I7)."""
-        offset = self._clock.now_ms() - self._clock.mono_ms()
-        if self._offset_ms is not None and abs(offset - self._offset_ms) > STEP_MS:
-            self._distrust_until_ms = self._clock.mono_ms() + DISTRUST_MS
-            log.warning(
-                "Our own clock stepped: no failover for a while. %s", fields(ms=offset - self._offset_ms)
-            )
-        self._offset_ms = offset
+        """A wall clock that does not go well makes lags, dwell and expiries lie: for a while we judge nothing (I7)."""
+        moved_ms = self._clock_watch.look(self._clock.now_ms(), self._clock.mono_ms())
+        if moved_ms:
+            log.warning("Our own clock does not go well: no failover for a while. %s", fields(ms=moved_ms))
 
 
 class _Turn:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.lab import register
 from tests.lab.eyes import START_S
 from tests.lab.given import HOSTS
 from tests.lab.house import ADDRESS, SSH_PORT
@@ -321,43 +320,6 @@ def d3_busy(home: Household) -> None:
     once(home, lambda: home.provider.refused, home.provider.faults.clear)
     home.kill("register-prim")
     until_switched(home)
-
-
-# F: time
-
-
-def _shifted(seconds: int) -> Callable[[Household], None]:
-    def do(home: Household) -> None:
-        home.kill("register-prim")
-        home.wait("a ticket about it", lambda: trouble(home))
-        home.shift_clock(seconds)
-        quiet(home, 3.0)
-        assert home.effects() == [], home.effects()
-
-    return do
-
-
-f1_ahead, f1_back = _shifted(3_600), _shifted(-3_600)
-
-
-def f2(home: Household) -> None:
-    """A guest that is paused with its clock: cut off at its switch port, since it answers nobody; then it wakes up."""
-    home.freeze("prim")
-    home.cut("prim")
-    # Its cause is provisional, and a closed port is less than power off: a person says yes.
-    home.wait("a person is asked", lambda: home.state() == "await_approval", SWITCH_S)
-    (asked,) = home.runs()
-    home.command("failover", "approve", asked["id"], "--plan", asked["plan_hash"], "--no-follow")
-    until_switched(home)
-    assert "off prim" in home.provider.orders
-    # Awake, and it believes that no time has passed: first behind the closed port, then with a way to its clients.
-    home.cut("prim", False)
-    home.thaw()
-    stopped = home.folder / "watch-prim.log"
-    home.wait("it stops its service by itself", lambda: "stopping" in register.text_of(stopped))
-    home.port("prim", True)
-    home.wait("its agent is heard again", lambda: home.lives()["prim"] == "alive", SWITCH_S)
-    assert not home.start_register("prim")
 
 
 # I: rehearsal, the way back

@@ -250,8 +250,12 @@ class Hands(Eyes):
         """The collector's wall clock jumps; its monotonic one goes on (a case says ``clock=True``)."""
         (self.folder / "shift").write_text(f"{seconds:+d}")
 
+    def freeze_clock(self) -> None:
+        """The collector's wall clock stands still from now on; its monotonic one goes on."""
+        (self.folder / "shift").write_text(time.strftime("%Y-%m-%d %H:%M:%S"))
+
     def give_clock(self) -> None:
-        """The collector's clock may be shifted from now on."""
+        """The collector's clock may be shifted or stopped from now on."""
         found = [
             path
             for lib in ("lib/*", "lib64")

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.lab import faults as f
 from tests.lab import faults_store as s
+from tests.lab import faults_time as t
 from tests.lab.given import Scale, port_fence, power_fence
 from tests.lab.household import Household
 from tests.lab.play import Case, Expect
@@ -122,9 +123,13 @@ CASES: tuple[Case, ...] = (
     Case("E2.postgresql", "store's server stops in mid-plan", UNTOLD, test=AWAY),
     Case("E3", "two collectors, lease stolen by pause", "the old one acts no more",
          test=CRASH + "test_a_collector_that_was_paused_past_its_lease_acts_no_more"),
-    Case("F1.ahead", "collector clock +1 h while it decides", "no act", f.f1_ahead, Expect(("", "aborted"), None), clock=True),
-    Case("F1.back", "collector clock -1 h while it decides", "no act", f.f1_back, Expect(("", "aborted"), None), clock=True),
-    Case("F2", "paused prim resumes after promote", "serves nothing", f.f2, SWITCHED, terms=port_only, is_core=True, scaled=TTL),
+    Case("F1.ahead", "collector clock +1 h while it decides", "no act", t.f1_ahead, Expect(("", "aborted"), None), clock=True),
+    Case("F1.back", "collector clock -1 h while it decides", "no act", t.f1_back, Expect(("", "aborted"), None), clock=True),
+    Case("F1.frozen", "collector clock stands still while it decides", "no act", t.f1_frozen, Expect(("", "aborted"), None),
+         clock=True),
+    Case("F1.asked", "collector clock stands still while a person is asked", "called off, a late yes is none",
+         t.f1_frozen_asked, Expect(("aborted", "await_approval"), None), terms={"mode": "approve"}, clock=True),
+    Case("F2", "paused prim resumes after promote", "serves nothing", t.f2, SWITCHED, terms=port_only, is_core=True, scaled=TTL),
     Case("G1", "approval late, twice, wrong person, old plan", "refused", test=YES),
     Case("G2", "business-hours edge, summer time", "right mode",
          test=LIMITS + "test_the_mode_changes_at_the_contract_s_own_hour_on_both_sides_of_summer_time"),
