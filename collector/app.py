@@ -297,6 +297,8 @@ class Collector:
             self.bell.ring("tickets", "hosts")
         if report.counts.get("outbox_due"):
             self.outbox.wake()
+        if report.counts.get("failover_auto") or report.counts.get("failover_requests"):
+            self.failover.wake()
 
     def _chores(self) -> list[Chore]:
         settings = self.settings

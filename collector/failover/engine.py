@@ -22,6 +22,9 @@ from collector.failover.terms import level_rank
 from ticketing.model import Reason
 
 PROBE_EVERY_MS = 2_000
+PROBE_FIRST_MS = 250
+"""The pause before a step is asked again: this, doubled each time, up to the one above. What a step is done with in a second
+must not wait for two."""
 MAX_PROBES = 3
 """An act whose outcome stays unknown is asked about at least so often, and until its deadline, before it counts as failed."""
 PROMOTE_ATTEMPTS = 2
@@ -336,8 +339,8 @@ def _one(held: StepRun, step: Step, facts: Facts, lease_s: float) -> Move | _Pro
 
 
 def _probe_in_time(step: Step, held: StepRun, facts: Facts) -> Move:
-    """The first probe at once, the others with a pause between."""
-    next_ms = held.at_ms + PROBE_EVERY_MS
+    """The first probe at once, the others with a pause between that grows."""
+    next_ms = held.at_ms + min(PROBE_EVERY_MS, PROBE_FIRST_MS << max(0, min(held.probes, 10) - 1))
     return Wait(next_ms, "failover.probes") if held.probes and facts.now_ms < next_ms else Probe(step)
 
 

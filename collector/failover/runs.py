@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from collector.failover import journal
 from collector.failover.journal import Entry, Run
@@ -199,9 +199,16 @@ def set_ticket(tx: Connection, run_id: str, ticket_id: int) -> None:
 
 
 def moving(conn: Connection) -> list[Any]:
-    """Rows of the runs that are not over, oldest first."""
+    """Rows of the runs that are not over, oldest first, each with the number of its newest entry (``newest_seq``)."""
+    newest = (
+        select(func.max(failover_journal.c.seq))
+        .where(failover_journal.c.run_id == failover_runs.c.id)
+        .scalar_subquery()
+    )
     wanted = (
-        select(failover_runs).where(failover_runs.c.state.in_(MOVING)).order_by(failover_runs.c.began_at_ms)
+        select(failover_runs, newest.label("newest_seq"))
+        .where(failover_runs.c.state.in_(MOVING))
+        .order_by(failover_runs.c.began_at_ms)
     )
     return list(conn.execute(wanted.limit(500)))
 

@@ -5,7 +5,7 @@ An act is an intent committed under the term, a last look at the lease, the step
 a probe is the same without the intent. Whoever loses the lease in between writes nothing, and the next decider finds an
 intent whose outcome nobody knows: it waits until no act of the old one can be on its way (a lease and the longest act),
 and probes. A crash at any line is that same case. Each run has one move in hand at a time; a step that hangs holds up
-its own run until its deadline, and nothing else.
+its own run until its deadline, and nothing else. A move that is done wakes the worker for the next one.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ class FailoverWorker:
         self._pool = ThreadPoolExecutor(settings.runs_max, thread_name_prefix="failover")
         self._in_hand: dict[str, Future[None]] = {}
         self._due_mono_ms: dict[str, int] = {}
+        self._moved_at: dict[str, int] = {}
+        """Run -> the newest entry of its journal when it was looked at last."""
         self._seen_ms: dict[tuple[str, str, int], int] = {}
         self._term_since: tuple[int, int] = (-1, 0)
         self._clock_watch = ClockWatch()
@@ -141,12 +143,17 @@ class FailoverWorker:
         with self._store.read() as conn:
             rows = runs.moving(conn)
         for row in rows:
-            if row.id not in self._in_hand and self._due_mono_ms.get(row.id, 0) <= now:
+            # A person's word is an entry too: whoever waits for one does not sleep over it.
+            is_due = self._due_mono_ms.get(row.id, 0) <= now or row.newest_seq != self._moved_at.get(row.id)
+            if row.id not in self._in_hand and is_due:
                 if len(self._in_hand) >= self._settings.runs_max:
                     break
+                self._moved_at[row.id] = row.newest_seq
                 self._in_hand[row.id] = self._pool.submit(self._one, row.id, row.contract_id, term)
-        for gone in set(self._due_mono_ms) - {row.id for row in rows}:
-            del self._due_mono_ms[gone]
+                self._in_hand[row.id].add_done_callback(lambda _: self._wake.set())
+        for gone in set(self._moved_at) - {row.id for row in rows}:
+            del self._moved_at[gone]
+            self._due_mono_ms.pop(gone, None)
         return any(row.open_mark for row in rows)
 
     def _one(self, run_id: str, contract_id: str, term: int) -> None:

@@ -212,12 +212,13 @@ def times_in(entries: Sequence[Entry], broken_at_ms: int) -> Times:
 
 
 def _waited_ms(entries: Sequence[Entry]) -> int:
-    """The pauses before a step was asked again: it was not done yet, so they are its own time."""
+    """The pauses after which a step was still not done: they are its own time. The last one, after which it was, is ours."""
     return sum(
         after.at_ms - before.at_ms - after.body.get("took_ms", 0)
         for before, after in itertools.pairwise(entries)
         if before.body.get("outcome") in ("unknown", "not_done")
         and after.kind == "probe"
+        and after.body["outcome"] != "done"
         and after.body["step"] == before.body["step"]
     )
 
