@@ -103,6 +103,10 @@ class FailoverShape(msgspec.Struct):
     pair: str
     state: str
     ticket: int | None
+    rto_s: float | None = None
+    rto_limit_s: float | None = None
+    rpo_s: float | None = None
+    rpo_limit_s: float | None = None
 
 
 class StatementShape(msgspec.Struct):
@@ -226,7 +230,18 @@ def shape(words: Texts, made: Statement) -> StatementShape:
             for one in made.pauses
         ],
         failovers=[
-            FailoverShape(one.at_ms, one.ended_at_ms, one.kind, one.pair, one.state, one.ticket_id)
+            FailoverShape(
+                one.at_ms,
+                one.ended_at_ms,
+                one.kind,
+                one.pair,
+                one.state,
+                one.ticket_id,
+                one.rto_s,
+                one.rto_limit_s,
+                one.rpo_s,
+                one.rpo_limit_s,
+            )
             for one in made.failovers
         ],
         refused=[one.title for one in made.refused],

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from collector.failover import runs
+from collector.failover.account import told
 from collector.failover.journal import Entry, Run
 from collector.failover.states import State
 from collector.failover.terms import PairTerms
@@ -63,20 +64,6 @@ def seconds_between(entries: list[Entry], since: tuple[State, ...], now_ms: int)
     return None if first is None else round((now_ms - first) / 1000, 1)
 
 
-def achieved(entries: list[Entry], began_at_ms: int, exposure_s: float | None) -> Reason:
-    """What the client lost, against the contract: times from the journal alone."""
-    at = {e.body["state"]: e.at_ms for e in reversed(entries) if e.kind == "enter"}
-    verified = at.get(State.ON_BACKUP.value) or entries[-1].at_ms
-    return Reason(
-        "failover.achieved",
-        {
-            "rto": round((verified - began_at_ms) / 1000),
-            "rpo": -1 if exposure_s is None else round(exposure_s),
-            "decided": round((entries[0].at_ms - began_at_ms) / 1000),
-        },
-    )
-
-
 def _tell(
     tx: Connection,
     book: Book,
@@ -91,13 +78,8 @@ def _tell(
         body = {"reason": reason.to_dict(), "run": run.id, "state": state.value}
         ledger.write_event(tx, row.ticket_id, now_ms, MACHINE, "failover", body, is_public=True)
     if state is State.ON_BACKUP:
-        ticket = ledger.ticket_row(tx, row.ticket_id)
-        began_ms = ticket["began_at_ms"] if ticket is not None else run.begun_at_ms
-        exposure = next(
-            (e.body.get("exposure_s") for e in reversed(entries) if e.body.get("exposure_s") is not None),
-            None,
-        )
-        intake.resolve(tx, book, row.ticket_id, achieved(entries, began_ms, exposure), now_ms)
+        said = next((e.body["account"] for e in reversed(entries) if "account" in e.body), None)
+        intake.resolve(tx, book, row.ticket_id, reason if said is None else told(said), now_ms)
     elif state is State.ABORTED:
         intake.resolve(tx, book, row.ticket_id, reason, now_ms)
 

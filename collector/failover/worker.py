@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.failover import elsewhere, gather, outcomes, runs
+from collector.failover.account import account
 from collector.failover.clock_watch import ClockWatch
 from collector.failover.engine import Act, Enter, Move, Probe, Wait, next_move
 from collector.failover.facts import Facts
@@ -218,12 +219,17 @@ class FailoverWorker:
             "level": move.level,
         }
         if move.state in (State.ARMED, State.PROMOTING):
-            body["exposure_s"] = turn.facts.exposure_s()
-            body["facts"] = gather.as_told(turn.facts)
+            final = dataclasses.replace(turn.facts, writes_stopped_at_ms=run.fenced_at_ms)
+            body |= {"exposure_s": final.exposure_s(), "facts": gather.as_told(turn.facts)}
+        if move.state is State.ARMED and run.plan.kind == "failover":
+            began_ms = turn.facts.trouble.began_at_ms if turn.facts.trouble is not None else None
+            body["outage_at_ms"] = turn.facts.outage_at_ms or began_ms
 
         def write(tx: Connection) -> Entry | None:
             if not self._holds(turn.term)(tx):
                 return None
+            if move.state is State.ON_BACKUP and run.plan.kind != "rehearsal":
+                body["account"] = account(runs.entries_of(tx, run.id), turn.pair, now_ms)
             epoch = runs.raise_epoch(tx, run.plan.pair) if move.raises_epoch else None
             entry = self._append(tx, turn, "enter", body, now_ms, epoch=epoch)
             if entry is None:

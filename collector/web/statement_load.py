@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, or_, select
 
-from collector.tables import failover_runs, findings, observations
+from collector.tables import failover_journal, failover_runs, findings, observations
 from collector.tick.rows import OUTSIDE_STREAM
 from ticketing import filing
 from ticketing.model import Reason, TicketState
@@ -24,6 +24,7 @@ from ticketing.terms import Contract
 MAX_TICKETS = 20_000
 CHUNK = 200
 MAX_FAILOVERS = 500
+ACCOUNT = ("rto_s", "rto_limit_s", "rpo_s", "rpo_limit_s")
 MAX_REFUSED = 200
 MAX_SEEN = 20_000
 HOSTS_IN_ONE_SELECT = 500
@@ -191,12 +192,24 @@ def _failovers(conn: Connection, contract_id: str, period: Period) -> list[Failo
         .order_by(table.c.began_at_ms)
         .limit(MAX_FAILOVERS)
     )
+    rows = conn.execute(wanted).mappings().all()
+    accounts = _accounts(conn, [row["id"] for row in rows])
     return [
         Failover(
-            row["began_at_ms"], row["ended_at_ms"], row["kind"], row["pair"], row["state"], row["ticket_id"]
+            row["began_at_ms"], row["ended_at_ms"], row["kind"], row["pair"], row["state"], row["ticket_id"],
+            **{name: accounts.get(row["id"], {}).get(name) for name in ACCOUNT},
         )
-        for row in conn.execute(wanted).mappings()
-    ]
+        for row in rows
+    ]  # fmt: skip
+
+
+def _accounts(conn: Connection, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Run -> what it cost, as its own journal says."""
+    table, found = failover_journal, {}
+    for part in _chunks(ids, CHUNK):
+        wanted = select(table.c.run_id, table.c.body).where(table.c.run_id.in_(part), table.c.kind == "enter")
+        found |= {row.run_id: row.body["account"] for row in conn.execute(wanted) if "account" in row.body}
+    return found
 
 
 def _refused(conn: Connection, contract_id: str, period: Period) -> list[Refused]:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from collector.web.durations import short, working
 from collector.web.tones import BAD, CALM, GOOD, WARN
 from ticketing.statement import plots, table
-from ticketing.statement.model import Availability, Minutes, Pause, Promise, Statement, TicketPart
+from ticketing.statement.model import Availability, Failover, Minutes, Pause, Promise, Statement, TicketPart
 from ticketing.texts import Texts
 
 MONTHS_OFFERED = 13
@@ -75,20 +75,38 @@ def values(words: Texts, made: Statement, names: Mapping[str, str]) -> dict[str,
         "refused": [
             {"at_ms": r.at_ms, "title": r.title, "why": words.reason(r.reason)} for r in made.refused
         ],
-        "failovers": [_failover(words, one.kind, one.state, one) for one in made.failovers],
+        "failovers": [_failover(words, one) for one in made.failovers],
     }
 
 
-def _failover(words: Texts, kind: str, state: str, one: Any) -> dict[str, Any]:
-    kind_key, state_key = f"statement.failover.{kind}", f"failover.state.{state}"
+def _failover(words: Texts, one: Failover) -> dict[str, Any]:
+    kind_key, state_key = f"statement.failover.{one.kind}", f"failover.state.{one.state}"
     return {
         "at_ms": one.at_ms,
         "ended_at_ms": one.ended_at_ms,
-        "kind_text": words.get(kind_key) if kind_key in words else kind,
-        "state_text": words.get(state_key) if state_key in words else state,
+        "kind_text": words.get(kind_key) if kind_key in words else one.kind,
+        "state_text": words.get(state_key) if state_key in words else one.state,
         "pair": one.pair.replace(">", " → "),
         "ticket_id": one.ticket_id,
+        "achieved": _achieved(words, one),
     }
+
+
+def _achieved(words: Texts, one: Failover) -> list[tuple[str, str]]:
+    """(tone, words) of what a switch took and lost, against the contract; nothing of one that came to no end."""
+    if one.rto_s is None or one.rto_limit_s is None or one.rpo_limit_s is None:
+        return []
+    found = [_held(words, "rto", one.rto_s, one.rto_limit_s)]
+    if one.rpo_s is None:
+        return [*found, (WARN, words.get("statement.failover.rpo_unknown", limit=round(one.rpo_limit_s)))]
+    return [*found, _held(words, "rpo", one.rpo_s, one.rpo_limit_s)]
+
+
+def _held(words: Texts, name: str, value_s: float, limit_s: float) -> tuple[str, str]:
+    tone, how = (GOOD, "kept") if value_s <= limit_s else (BAD, "missed")
+    return tone, words.get(
+        f"statement.failover.{name}_{how}", **{name: round(value_s), "limit": round(limit_s)}
+    )
 
 
 def _pct(words: Texts, part: int, whole: int) -> str:

@@ -69,6 +69,9 @@ def why_not(home: Household) -> list[str]:
 def a1(home: Household) -> None:
     home.kill("register-prim")
     until_switched(home)
+    (asked,) = requests(home)
+    sql = "SELECT body FROM ticket_events WHERE ticket_id = ? AND body LIKE '%failover.achieved%'"
+    home.wait("the request says what it took and what was lost", lambda: home.rows(sql, asked["id"]))
 
 
 def a2(home: Household) -> None:

@@ -107,6 +107,12 @@ class Failover:
     pair: str
     state: str
     ticket_id: int | None = None
+    rto_s: float | None = None
+    """From the outage's beginning to verified; None = it was not brought to an end, or only rehearsed."""
+    rto_limit_s: float | None = None
+    rpo_s: float | None = None
+    """So much written data was lost at most; None = nobody could tell."""
+    rpo_limit_s: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,7 +112,8 @@ def _pauses(words: Texts, made: Statement) -> Iterator[Sequence[Any]]:
 def _failovers(words: Texts, made: Statement) -> Iterator[Sequence[Any]]:
     for one in made.failovers:
         yield (
-            _stamp(made, one.at_ms), _stamp(made, one.ended_at_ms), one.kind, one.pair, one.state, one.ticket_id
+            _stamp(made, one.at_ms), _stamp(made, one.ended_at_ms), one.kind, one.pair, one.state, one.ticket_id,
+            one.rto_s, one.rto_limit_s, one.rpo_s, one.rpo_limit_s,
         )  # fmt: skip
 
 
@@ -126,6 +127,9 @@ PARTS: dict[str, tuple[Sequence[str], Rows]] = {
     ),
     "outages": (("host", "service", "from", "to", "minutes", "ticket"), _outages),
     "pauses": (("ticket", "from", "to", "working_min", "why", "by", "said"), _pauses),
-    "failovers": (("from", "to", "kind", "pair", "state", "ticket"), _failovers),
+    "failovers": (
+        ("from", "to", "kind", "pair", "state", "ticket", "rto_s", "rto_limit_s", "rpo_s", "rpo_limit_s"),
+        _failovers,
+    ),
 }
 """What can be had as CSV."""

@@ -12,7 +12,7 @@ import pytest
 from litestar import Litestar
 from sqlalchemy import insert
 
-from collector.tables import failover_runs, findings
+from collector.tables import failover_journal, failover_runs, findings
 from collector.tick.rows import OUTSIDE_STREAM
 from collector.web.app import litestar_app
 from tests.desk_world import MINUTE, NOW_MS
@@ -72,6 +72,47 @@ def test_the_statement_has_the_months_tickets_whose_minutes_and_none_for_no_fail
     section = re.search(r'id="failovers-title".*?</section>', page, re.DOTALL).group(0)
     assert "None." in section
     assert page.count("<svg") == 2
+
+
+def _switched(desk, run_id: str, account: dict | None) -> None:
+    """A switch of this month that came to its end, with what it cost."""
+    run = {"id": run_id, "pair": "acme-1>acme-2", "contract_id": "acme", "kind": "failover", "mode": "auto",
+           "state": "hold_down", "plan_hash": "0" * 64, "began_at_ms": NOW_MS - MINUTE, "acted_at_ms": NOW_MS - MINUTE,
+           "ended_at_ms": NOW_MS}  # fmt: skip
+    body = {"state": "on_backup", **({"account": account} if account else {})}
+    entry = {"run_id": run_id, "seq": 9, "at_ms": NOW_MS, "kind": "enter", "actor": "engine", "term": 1, "epoch": 1,
+             "body": body, "prev_sha256": "0" * 64, "sha256": "0" * 64}  # fmt: skip
+    desk.store.write(lambda tx: tx.execute(insert(failover_runs).values(run)))
+    desk.store.write(lambda tx: tx.execute(insert(failover_journal).values(entry)))
+
+
+def test_the_statement_says_what_each_switch_took_and_lost_against_the_contract(
+    visit, bearer, stranger, desk
+):
+    limits = {"rto_limit_s": 300.0, "rpo_limit_s": 60.0}
+    _switched(desk, "kept", {"rto_s": 187.4, "rpo_s": 3.2, **limits})
+    _switched(desk, "missed", {"rto_s": 301.0, "rpo_s": 60.6, **limits})
+    _switched(desk, "unknown", {"rto_s": 20.0, "rpo_s": None, **limits})
+    _switched(desk, "of-before", None)
+    browser = visit("client-a")
+    browser.cookies["vartovyi_language"] = "en"
+    section = re.search(r'id="failovers-title".*?</section>', browser.get(PAGE).text, re.DOTALL).group(0)
+    assert [re.findall(r'tone-(\w+)">([^<]+)<', part) for part in section.split("<li>")[1:]] == [
+        [("good", "back after 187 s (RTO 300 s: kept)"), ("good", "at most 3 s of writes lost (RPO 60 s: kept)")],
+        [("bad", "back after 301 s (RTO 300 s: missed)"), ("bad", "at most 61 s of writes lost (RPO 60 s: missed)")],
+        [("good", "back after 20 s (RTO 300 s: kept)"), ("warn", "lost writes not measured (RPO 60 s)")],
+        [],
+    ]  # fmt: skip
+    browser.cookies["vartovyi_language"] = "uk"
+    assert "відновлено за 187 с (RTO 300 с: дотримано)" in browser.get(PAGE).text
+    answer = stranger.get(f"/api/v1/contracts/acme/statements/{MONTH}", headers=bearer("olena")).json()
+    assert [(one["rto_s"], one["rpo_s"], one["rto_limit_s"]) for one in answer["failovers"]] == [
+        (187.4, 3.2, 300.0), (301.0, 60.6, 300.0), (20.0, None, 300.0), (None, None, None),
+    ]  # fmt: skip
+    rows = list(
+        csv.DictReader(io.StringIO(browser.get(PAGE + "/csv?part=failovers").text.removeprefix("\ufeff")))
+    )
+    assert [row["rto_s"] for row in rows] == ["187.4", "301.0", "20.0", ""]
 
 
 def test_csv_opens_in_a_spreadsheet_and_starts_no_formula(visit, desk):
