@@ -39,6 +39,10 @@ class Observation:
     received_at_ms: int = 0
 
 
+UNTIL = "prov.until"
+"""Of a provider: Unix ms at which it expects its repair to end, 0 = none (any more). A plan of theirs, and no evidence."""
+
+
 def is_event(signal: str) -> bool:
     """Whether the signal happens (and is written each time) instead of holding."""
     known = signal_named(signal)

@@ -23,7 +23,7 @@ from collector.failover.plan import make
 from collector.failover.states import State
 from collector.failover.terms import FENCE_LEVELS, PairTerms, terms_of
 from collector.fleet import Life
-from collector.observed import newest
+from collector.observed import UNTIL, newest
 from collector.qualify.silence import PEERS
 from collector.tables import (
     failover_checks,
@@ -97,6 +97,7 @@ def gather(
         overran_window=overran,
         switched_off=_switched_off(conn, contract),
         switch_time_s=switch_time(conn, pair.id),
+        repair_at_ms=_repair_at_ms(conn, pair.primary),
         waivers=_waivers(pair, now_ms),
     )
 
@@ -355,6 +356,16 @@ def _fences(conn: Connection, pair: PairTerms, trouble: Trouble | None, now_ms: 
         level = max((FENCE_LEVELS.get(step.type, "F0") for step in steps), default="F0")
         found.append(Fence(level, is_ready, "+".join(step.type for step in steps)))
     return tuple(found)
+
+
+def _repair_at_ms(conn: Connection, host_id: str) -> int | None:
+    """The end that the primary's provider expects of what it says is the matter now; of an old one nothing is left."""
+    topology = conn.execute(select(hosts.c.topology).where(hosts.c.id == host_id)).scalar() or {}
+    provider = str(topology.get("provider") or "")
+    told = newest(conn, [provider], UNTIL).get((provider, "")) if provider else None
+    status = newest(conn, [provider], "prov.status").get((provider, "")) if told is not None else None
+    is_well = status is not None and status.value == "ok" and told is not None and status.at_ms >= told.at_ms
+    return int(told.value) if told is not None and told.value and not is_well else None
 
 
 def _windows(contract: Contract, pair: PairTerms, trouble: Trouble | None, now_ms: int) -> tuple[str, str]:

@@ -45,6 +45,8 @@ class Told:
     events: tuple[ProviderEvent, ...] = ()
     states: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Host -> state of its machine."""
+    until_ms: int | None = None
+    """When it expects its own repair or work to end."""
 
 
 class Adapter(Protocol):

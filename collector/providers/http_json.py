@@ -36,13 +36,15 @@ class HttpJson:
         status: str | None = None
         events: list[ProviderEvent] = []
         states: dict[str, str] = {}
+        until_ms: int | None = None
         for request in self._terms.requests:
             for machine_host, url in self._urls(request):
                 told = read_answer(self._fetched(request, url), request, self._terms.hosts, machine_host)
                 status = told.status if told.status is not None else status
                 events += told.events
                 states |= told.states
-        return Told(status, tuple(events[:EVENTS_MAX]), states)
+                until_ms = told.until_ms if told.until_ms is not None else until_ms
+        return Told(status, tuple(events[:EVENTS_MAX]), states, until_ms)
 
     def _urls(self, request: Request) -> list[tuple[str, str]]:
         if "{machine}" not in request.url:
@@ -81,7 +83,14 @@ def read_answer(answer: Any, request: Request, hosts: Mapping[str, str], machine
     status = _status(answer, request.status) if request.status else None
     events = _events(answer, request.events, ours, machine_host) if request.events else ()
     states = _states(answer, request.states, ours, machine_host) if request.states else {}
-    return Told(status, events, states)
+    return Told(status, events, states, _until_ms(answer, request.status))
+
+
+def _until_ms(answer: Any, place: StatusPlace | None) -> int | None:
+    """When they expect it repaired: nobody says it at every moment."""
+    if place is None or not place.until:
+        return None
+    return instant_ms(at_path(answer, place.until))
 
 
 def _status(answer: Any, place: StatusPlace) -> str:

@@ -1,6 +1,7 @@
 """The adapter for what a person enters: a YAML or JSON file with status, events and machines' states.
 
     status: incident
+    until: "2026-11-22 21:00+02:00"
     events:
       - {at: "2026-11-22 19:40+02:00", text: "their hotline: storage node replaced", host: web-1}
     states: {web-1: stopped}
@@ -36,12 +37,16 @@ class NotedFile:
     """The whole file."""
 
     status: str = setting("", help="how the provider is; empty: not said here", choices=("", *STATUSES))
+    until: str = setting("", help="when they expect it to be repaired; empty: not said", max=40)
     events: list[NotedEvent] = setting([], help="what was heard", max=500)
     states: dict[str, str] = setting({}, help="host -> running, stopped, paused, unknown", max=2000)
 
     def faults(self) -> list[tuple[str, str]]:
         wrong = [state for state in self.states.values() if state not in VM_STATES]
-        return [("states", f"{state!r} is none of {', '.join(VM_STATES)}") for state in wrong]
+        found = [("states", f"{state!r} is none of {', '.join(VM_STATES)}") for state in wrong]
+        if self.until and instant_ms(self.until) is None:
+            found.append(("until", f"{self.until!r} is not a time"))
+        return found
 
 
 class PersonFile:
@@ -61,4 +66,4 @@ class PersonFile:
             text, at_ms = plain_text(event.text), instant_ms(event.at) or 0
             digest = hashlib.sha256(f"{at_ms} {event.host} {text}".encode()).hexdigest()[:24]
             events.append(ProviderEvent(digest, at_ms, text, event.host))
-        return Told(noted.status or None, tuple(events), dict(noted.states))
+        return Told(noted.status or None, tuple(events), dict(noted.states), instant_ms(noted.until))

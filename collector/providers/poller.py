@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from collector.observed import observe
+from collector.observed import UNTIL, observe
 from collector.providers.adapter import Adapter, AdapterFault, Told, plain_text
 from collector.providers.http_json import HttpJson
 from collector.providers.noted import PersonFile
@@ -83,6 +83,8 @@ def take(tx: Connection, terms: ProviderTerms, told: Told, now_ms: int) -> int:
     written = 0
     if told.status is not None:
         written += observe(tx, terms.provider, "prov.status", told.status, now_ms, source)
+    if told.until_ms is not None:
+        written += observe(tx, terms.provider, UNTIL, told.until_ms, now_ms, source)
     fresh: list[str] = []
     for event in sorted(told.events, key=lambda e: e.at_ms):
         if event.id in known or event.at_ms < cursor.since_ms or event.at_ms > now_ms + FUTURE_MS:
@@ -232,13 +234,22 @@ class Poller:
 
 
 def note(
-    tx: Connection, provider: str, text: str, now_ms: int, *, status: str | None = None, host_id: str = ""
+    tx: Connection,
+    provider: str,
+    text: str,
+    now_ms: int,
+    *,
+    status: str | None = None,
+    host_id: str = "",
+    until_ms: int | None = None,
 ) -> Mapping[str, Any]:
-    """What a person was told by telephone: an event, a status, or both; what was written."""
+    """What a person was told by telephone: an event, a status, the end they expect, or several; what was written."""
     about = host_id or provider
     written = {"provider": provider, "about": about, "event": False, "status": False}
     if text:
         written["event"] = observe(tx, about, "prov.event", plain_text(text), now_ms, "person")
     if status is not None:
         written["status"] = observe(tx, provider, "prov.status", status, now_ms, "person")
+    if until_ms is not None:
+        written["until"] = observe(tx, provider, UNTIL, until_ms, now_ms, "person")
     return written

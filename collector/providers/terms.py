@@ -35,6 +35,7 @@ class StatusPlace:
     otherwise: str = setting(
         "", help="any other word means this; empty: it is a fault", choices=("", *STATUSES)
     )
+    until: str = setting("", help="path of the time at which they expect it repaired; may be absent there")
 
     def faults(self) -> Faults:
         return [

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from collector.failover import gather, runs
 from collector.failover.states import State
 from collector.observed import keep_newest, observe
+from collector.providers.poller import note
 from collector.tables import failover_journal, hosts, own_state
 from tests.unit.collector.failover.houses import PAIR, House
 from ticketing.model import Reason
@@ -247,3 +248,45 @@ def test_the_epoch_only_grows(make) -> None:
         assert runs.pair_state(conn, PAIR).epoch == 3
     assert State.STUCK in runs.STILL_OPEN
     assert State.HOLD_DOWN not in runs.STILL_OPEN
+
+
+def announced(house: House, status: str, in_s: int | None) -> None:
+    """a1's provider says how it is, and when it will be well again; None = it takes that back."""
+    until_ms = 0 if in_s is None else house.now_ms + in_s * 1000
+
+    def write(tx: Any) -> None:
+        tx.execute(update(hosts).where(hosts.c.id == "a1").values(topology={"provider": "alfa"}))
+        note(tx, "alfa", "", house.now_ms, status=status, until_ms=until_ms)
+
+    house.store.write(write)
+
+
+def test_a_repair_that_is_announced_for_sooner_than_a_switch_is_waited_for_and_no_longer(make) -> None:
+    house = make()
+    house.well()
+    house.falls()
+    house.now_ms += 61_000
+    house.asked()
+    announced(house, "incident", 120)  # a switch takes 240 s, as the contract guesses
+    house.tick()
+    assert house.runs() == []
+    house.asked()
+    house.tick(119.0)
+    assert house.runs() == []
+    house.asked()
+    house.tick(1.0)
+    assert [run.mode for run in house.runs()] == ["auto"]
+
+
+@pytest.mark.parametrize(
+    ("status", "in_s"), [("incident", 241), ("incident", None), ("ok", 120), ("incident", -60)]
+)
+def test_a_repair_that_comes_later_or_is_no_longer_announced_is_not_waited_for(make, status, in_s) -> None:
+    house = make()
+    house.well()
+    house.falls()
+    house.now_ms += 61_000
+    house.asked()
+    announced(house, status, in_s)
+    house.tick()
+    assert [run.mode for run in house.runs()] == ["auto"]

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
-from collector.observed import Observation, recent
+from collector.observed import UNTIL, Observation, recent
 from collector.providers.adapter import Adapter, AdapterFault, ProviderEvent, Told
-from collector.providers.http_json import HttpJson, instant_ms
+from collector.providers.http_json import HttpJson, instant_ms, read_answer
 from collector.providers.noted import PersonFile
-from collector.providers.poller import Poller, note
-from collector.providers.terms import ProviderTerms, load_providers
+from collector.providers.poller import Poller, note, take
+from collector.providers.terms import ProviderTerms, Request, load_providers
 from collector.store.engine import Store
 from collector.tables import hosts
 from config.clock import FixedClock
@@ -335,3 +335,30 @@ def test_every_fault_of_every_providers_file_is_told_at_once(tmp_path: Path) -> 
         load_providers(tmp_path)
     told = str(caught.value)
     assert "name the file" in told and "'fine' is none of" in told
+
+
+def test_when_they_expect_it_repaired_is_read_from_the_template_and_the_file_and_said_by_nobody_who_does_not_know(
+    tmp_path: Path,
+) -> None:
+    place = {"path": "now", "words": {"down": "incident"}, "until": "eta.at"}
+    request = parse(json.dumps({"url": "https://alfa.example/", "status": place}), Request)
+    for eta, expected in (({"at": "2026-01-01T02:00:00+02:00"}, T0), ({"at": None}, None), (None, None)):
+        assert read_answer({"now": "down", "eta": eta}, request, {}).until_ms == expected
+    file = tmp_path / "alfa.yaml"
+    file.write_text("status: incident\nuntil: '2026-01-01 02:00+02:00'\n")
+    assert PersonFile(file).ask().until_ms == T0
+    file.write_text("status: incident\n")
+    assert PersonFile(file).ask().until_ms is None
+    file.write_text("until: soon\n")
+    with pytest.raises(AdapterFault, match="is not a time"):
+        PersonFile(file).ask()
+
+
+def test_the_end_that_a_provider_expects_is_kept_until_it_says_another(
+    store: Store, terms: ProviderTerms
+) -> None:
+    enrolled(store)
+    for until_ms in (T0, None, T0, T0 + 1):
+        told = Told("incident", (), {}, until_ms)
+        store.write(lambda tx, told=told: take(tx, terms, told, T0))
+    assert [o.value for o in seen(store) if o.signal == UNTIL] == [T0, T0 + 1]
