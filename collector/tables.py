@@ -285,7 +285,7 @@ failover_runs = Table(
         "cause_id", Id, nullable=True, index=True
     ),  # the ticket of the trouble; NULL for what people began
     Column("ticket_id", Id, nullable=True, index=True),  # the switch request
-    Column("kind", String(16), nullable=False),  # failover, switchover, failback, rehearsal
+    Column("kind", String(16), nullable=False),  # failover, switchover, failback, rehearsal, drill
     Column("mode", String(8), nullable=False),  # auto or approve, as it began
     Column("state", String(16), nullable=False),
     Column("plan_hash", String(64), nullable=False),

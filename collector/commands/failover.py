@@ -38,7 +38,7 @@ def add_verbs(verbs: Any, verb: Callable[..., argparse.ArgumentParser]) -> None:
         dest="failover_verb", required=True, metavar="VERB"
     )
     _pair(verb("plan", _plan, "what would be done now, and why or why not; changes nothing", under))
-    _acting(
+    rehearse = _acting(
         _pair(
             verb(
                 "rehearse",
@@ -47,6 +47,11 @@ def add_verbs(verbs: Any, verb: Callable[..., argparse.ArgumentParser]) -> None:
                 under,
             )
         )
+    )
+    rehearse.add_argument(
+        "--for-real",
+        action="store_true",
+        help="do all of it, fence and promotion too; only a pair that its contract marks with `drill: true`",
     )
     run = _acting(
         _pair(verb("run", _begin("failover"), "switch to the backup; the guards hold for people too", under))
@@ -149,12 +154,21 @@ def _meant(args: argparse.Namespace, plan_hash: str) -> None:
 def _begin(kind_given: str) -> Callable[[argparse.Namespace], int]:
     def begin(args: argparse.Namespace) -> int:
         words = _words(args)
-        kind = "switchover" if getattr(args, "planned", False) else kind_given
+        kind = kind_given
+        if getattr(args, "planned", False):
+            kind = "switchover"
+        elif getattr(args, "for_real", False):
+            kind = "drill"
         with Desk(args, with_contracts=True) as desk:
             with desk.store.read() as conn:
                 _, pair, _, plan, decided = _planned(desk, conn, args.pair, kind)
                 open_run = runs.open_run(conn, pair.id)
+                is_on_backup = runs.pair_state(conn, pair.id).serving == pair.backup
             print("\n".join(telling.plan_lines(plan, decided, words)), file=sys.stderr, flush=True)
+            if kind == "drill" and not pair.drill:
+                raise Refused("the contract does not mark this pair for it (`drill: true`)")
+            if kind == "drill" and is_on_backup:
+                raise Refused("the backup serves already: fail back first")
             if open_run is not None:
                 raise Refused(f"run {open_run.id} of this pair is not over ({open_run.state})")
             if kind != "rehearsal":

@@ -107,7 +107,7 @@ def _after_order(run: Run) -> Move:
 
 
 def _decided(run: Run, facts: Facts, _lease_s: float) -> Move:
-    if run.plan.kind in ("rehearsal", "switchover", "failback"):
+    if run.plan.kind in ("rehearsal", "drill", "switchover", "failback"):
         return _armed_by_person(run, facts)
     decided = decide(facts)
     if decided.decision is Decision.AUTO and run.mode == "auto":
@@ -120,11 +120,14 @@ def _decided(run: Run, facts: Facts, _lease_s: float) -> Move:
 
 
 def _armed_by_person(run: Run, facts: Facts) -> Move:
-    """What a person began (a rehearsal, a planned switchover) needs a judge that is well and a backup that is fit.
+    """What a person began (a rehearsal, a drill, a planned switchover) needs a judge that is well and a backup that is fit.
 
     And a copy that is known to be near enough, before the one that serves is asked to stop: afterwards is too late.
     """
-    guards = _PERSON_GUARDS | ({"exposure"} if run.plan.of("demote") else frozenset())
+    if run.plan.kind == "drill" and not facts.pair.drill:
+        return Enter(State.ABORTED, _aborted(run, "unmarked"))
+    stops = run.plan.kind == "drill" or run.plan.of("demote")
+    guards = _PERSON_GUARDS | ({"exposure"} if stops else frozenset())
     wrong = _first_failed(decide(facts), guards)
     if wrong is not None:
         return Enter(State.ABORTED, wrong)

@@ -20,6 +20,8 @@ from ticketing.contracts import Book
 from ticketing.ledger import MACHINE
 from ticketing.model import Reason
 
+FENCES = ("failover", "drill")
+"""Kinds of runs that do what a switch does, first fence to verified: their times feed T_switch."""
 TOLD = frozenset(State) - {State.PROMOTED, State.HOLD_DOWN}
 """States whose entering stands in the request's history."""
 
@@ -43,18 +45,28 @@ def entered(
             now_ms,
             is_real=not is_rehearsal,
             is_passed=True,
-            # Without effects nothing took its time.
-            seconds=None if is_rehearsal else took_s,
+            # Where nothing was done, or nobody was fenced, it does not tell how long a switch takes.
+            seconds=took_s if run.plan.kind in FENCES else None,
             run_id=run.id,
             found=_found(run),
         )
-    if is_rehearsal and state in (State.ABORTED, State.STUCK):
+    if _has_failed(run, state):
         runs.note_rehearsal(
-            tx, pair.id, now_ms, is_real=False, is_passed=False, run_id=run.id, found=_found(run)
+            tx, pair.id, now_ms, is_real=not is_rehearsal, is_passed=False, run_id=run.id, found=_found(run)
         )
     row = tx.execute(select(failover_runs).where(failover_runs.c.id == run.id)).one()
     if row.ticket_id is not None:
         _tell(tx, book, row, run, state, reason, entries, now_ms)
+
+
+def _has_failed(run: Run, state: State) -> bool:
+    """Whether this shows that the pair cannot be switched as its contract says: from here on a person is asked (I15).
+
+    A switch that was called off before its point of no return shows nothing; a rehearsal that was called off has not passed.
+    """
+    if state is State.STUCK:
+        return run.plan.kind != "failback"
+    return state is State.ABORTED and run.plan.kind in ("rehearsal", "drill")
 
 
 def seconds_between(entries: list[Entry], since: tuple[State, ...], now_ms: int) -> float | None:

@@ -52,7 +52,8 @@ class Plan:
     contract_id: str
     contract_version: int
     kind: str
-    """failover, switchover (planned: the primary is asked to stop), failback or rehearsal."""
+    """failover, switchover (planned: the primary is asked to stop), failback, rehearsal (nothing is done) or drill (all of it
+    is, on a pair that the contract marks for it)."""
     fence_min: str
     steps: tuple[Step, ...]
 
@@ -100,7 +101,7 @@ def make(pair: PairTerms, subject: Subject, kind: str = "failover") -> Plan:
         steps += _steps("demote", pair.demote)
     if kind == "failback":
         steps += [_back(step) for step in _steps("demote", pair.demote)]
-    for group, level in enumerate(pair.fence if kind in ("failover", "rehearsal") else []):
+    for group, level in enumerate(pair.fence if kind in ("failover", "rehearsal", "drill") else []):
         steps += _steps("fence", level, group)
     for phase, terms in (("promote", pair.promote), ("traffic", pair.traffic), ("verify", pair.verify)):
         found = _steps(phase, terms)

@@ -113,6 +113,9 @@ class PairTerms:
     )
     waivers: list[Waiver] = setting([], help="guards that the client gave up in writing", max=20)
     rehearsal_days: int = setting(90, help="automatic only with a rehearsal no older", min=1, max=3650)
+    drill: bool = setting(
+        False, help="`failover rehearse --for-real` may switch this pair: nobody is harmed by it"
+    )
     demote: list[StepTerms] = setting([], help="planned switchover: stop the old primary in order", max=10)
     fence: list[list[StepTerms]] = setting(
         [], help="levels in the order they are tried; every step of a level must succeed", max=5

@@ -164,9 +164,9 @@ class Eyes:
                 return [f"{place}: {pid} {_command_line(pid)}" for place, pid in left]
             time.sleep(0.2)
 
-    def plan_hash(self, kind: str) -> str:
+    def plan_hash(self, *words: str) -> str:
         """The hash of the plan as its refusal prints it: what a person copies."""
-        _, _, err = self._said("failover", kind, "prim", "--no-follow")
+        _, _, err = self._said("failover", words[0], "prim", *words[1:], "--no-follow")
         return re.findall(r"^plan ([0-9a-f]{64})$", err, re.MULTILINE)[-1]
 
     def told(self) -> str:

@@ -6,6 +6,8 @@ thing would have taken (``quiet``) and looks at the store, which forgets nothing
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -343,6 +345,29 @@ def i1(home: Household) -> None:
     assert home.promotions() == []
     for host in HOSTS:
         assert home.wrapper(host, "epoch", "prim+back") == "epoch 0 primary prim orders 0\n"
+
+
+def i1_real(home: Household) -> None:
+    """A marked pair: all of it is done, and from then on its time is what a switch is known to take."""
+    word = ("rehearse", "prim", "--for-real")
+    home.command("failover", *word, "--plan", home.plan_hash("rehearse", "--for-real"), "--no-follow")
+    home.wait("it is over", lambda: home.state("drill") in OVER, SWITCH_S)
+    assert home.state("drill") in ("hold_down", "failback_ready"), home.state("drill")
+    home.wait("clients are served by back", lambda: home.clients.served_by() == "back")
+    assert home.provider.orders.count("poweroff prim") == 1, home.provider.orders
+    assert len(home.promotions()) == 1
+    (done,) = home.rows("SELECT is_passed, seconds FROM failover_rehearsals WHERE is_real")
+    assert done["is_passed"] and done["seconds"] > 0, done
+    told = json.loads(home.command("failover", "plan", "prim", "--json"))
+    assert told["facts"]["switch_time_s"] == done["seconds"], told["facts"]
+
+
+def i1_unmarked(home: Household) -> None:
+    """No contract marks this pair: the word alone does nothing."""
+    with contextlib.suppress(AssertionError):  # refused
+        home.command("failover", "rehearse", "prim", "--for-real", "--plan", "0" * 64, "--no-follow")
+    assert home.runs("drill") == []
+    i1(home)
 
 
 def switched_and_back_in_line(home: Household, *, tells_lag: bool = True) -> None:

@@ -103,7 +103,7 @@ class Failover:
     at_ms: int
     ended_at_ms: int | None
     kind: str
-    """failover, switchover, failback, rehearsal"""
+    """failover, switchover, failback, rehearsal, drill"""
     pair: str
     state: str
     ticket_id: int | None = None
