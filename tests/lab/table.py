@@ -62,6 +62,7 @@ MARIADB = (
     f"{PARTS}test_mariadb.py::"
     "test_a1_i3_the_replica_takes_over_and_the_old_primary_takes_no_writes_until_it_is_rebuilt"
 )
+GIVES_WAY_NOT = "test_i2_a_primary_whose_replica_has_not_everything_or_whom_it_cannot_follow_writes_on"
 D1 = "test_d1_a_record_that_somebody_changed_stops_the_run_and_the_backup_keeps_its_role"
 D2 = "test_d2_the_run_waits_until_the_server_that_is_behind_has_the_record"
 D4 = "test_d4_a_reload_that_forgets_is_seen_and_the_step_is_done_again"
@@ -147,6 +148,10 @@ CASES: tuple[Case, ...] = (
     Case("I2", "failback", "one primary throughout", f.i2, Expect(("hold_down", "failback_ready"), "prim"), is_core=True),
     Case("I2.lag", "PostgreSQL failback with lag", "refused, backup goes on",
          test=PARTS + "test_postgresql.py::test_i2_a_failback_with_lag_is_refused_and_the_backup_goes_on"),
+    Case("I2.mariadb", "MariaDB switchover and failback", "in order, nothing lost",
+         test=PARTS + "test_mariadb.py::test_i2_both_give_way_in_order_and_nothing_is_lost_on_the_way_there_and_back"),
+    Case("I2.mariadb.lag", "MariaDB replica behind, gone, refused", "writes go on",
+         test=PARTS + "test_mariadb.py::" + GIVES_WAY_NOT),
     Case("I2.unknown", "failback with unknown lag", "backup is not asked to stop", f.i2_unknown, SWITCHED),
     Case("I2.aborted", "failback that cannot begin", "backup serves on", f.i2_aborted, SWITCHED),
     Case("I3", "old primary boots after failover", "isolated", f.i3, SWITCHED),

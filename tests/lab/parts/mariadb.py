@@ -28,8 +28,10 @@ SETTINGS = (
     "--no-defaults", "--read-only=1", f"--port={PORT}", "--log-bin=bin", "--log-slave-updates", "--gtid-strict-mode=1",
     "--skip-name-resolve", "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--slave-net-timeout=5",
 )  # fmt: skip
-ACCOUNTS = """CREATE DATABASE lab; CREATE TABLE lab.register (value VARCHAR(40) PRIMARY KEY) ENGINE=InnoDB;
-CREATE USER app@'%'; GRANT SELECT, INSERT ON lab.* TO app@'%'; CREATE USER repl@'%'; GRANT REPLICATION SLAVE ON *.* TO repl@'%'"""
+PASSWORD = "it's-5ecret#1"
+ACCOUNTS = f"""CREATE DATABASE lab; CREATE TABLE lab.register (value VARCHAR(40) PRIMARY KEY) ENGINE=InnoDB;
+CREATE USER app@'%'; GRANT SELECT, INSERT ON lab.* TO app@'%'; CREATE USER repl@'%' IDENTIFIED BY "{PASSWORD}";
+GRANT REPLICATION SLAVE ON *.* TO repl@'%'"""
 
 
 class Pair:
@@ -92,6 +94,7 @@ class Pair:
         self.sql(
             place,
             f"CHANGE MASTER TO master_host='{ADDRESS[PEER[place]]}', master_port={PORT}, master_user='repl',"
+            f' master_password="{PASSWORD}",'
             " master_use_gtid=slave_pos, master_connect_retry=1; START SLAVE",
         )
         ends_s = time.monotonic() + START_S
@@ -131,6 +134,15 @@ class Pair:
         """Whether that replica was seen to have applied everything that the other one wrote."""
         written = self.sql(PEER[place], "SELECT @@global.gtid_current_pos")
         return self.sql(place, f"SELECT MASTER_GTID_WAIT('{written}', 1)") == "0"
+
+    def wait_until_nobody_follows(self, place: str) -> None:
+        """Until that server has noticed that its replica is gone: it writes to it first."""
+        ends_s = time.monotonic() + START_S
+        dumps = "SELECT COUNT(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'"
+        while self.sql(place, dumps) != "0":
+            assert time.monotonic() < ends_s, "it still believes that somebody follows"
+            self.sql(place, "CREATE TABLE IF NOT EXISTS lab.other (n INT); INSERT INTO lab.other VALUES (1)")
+            time.sleep(0.2)
 
     def values(self, place: str) -> set[str]:
         return set(self.sql(place, "SELECT value FROM lab.register").split())

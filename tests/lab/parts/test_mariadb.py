@@ -13,7 +13,7 @@ from tests.lab.house import ADDRESS, House
 from tests.lab.parts.balancer import Balancer
 from tests.lab.parts.bmc import Bmc
 from tests.lab.parts.hosts import furnish
-from tests.lab.parts.mariadb import PORT, Client, Pair
+from tests.lab.parts.mariadb import PASSWORD, PEER, PORT, Client, Pair
 from tests.lab.parts.orders import ask, order, power_on
 from tests.lab.parts.sql_clients import SqlClients
 from tests.lab.parts.switch import Switch
@@ -115,3 +115,99 @@ def test_a_promotion_waits_for_what_has_arrived_and_refuses_where_it_cannot_be_a
     assert ask(house, "act", again).outcome == "done"
     assert ask(house, "probe", again).outcome == "done"
     assert pair.values("back") == {"same"}
+
+
+def peer_file(house: House, pair: Pair, place: str) -> str:
+    """How the server of that place reaches the other one, as its engineer wrote it down."""
+    file = house.sshd(place).etc / "peer-mariadb.cnf"
+    file.write_text(f"host={ADDRESS[PEER[place]]}\nport={PORT}\nuser=repl\npassword={PASSWORD}\n")
+    file.chmod(0o600)
+    return str(file)
+
+
+def giving_way(house: House, pair: Pair) -> dict[str, Any]:
+    """Options of the step demote.ssh, there and back."""
+
+    def of(place: str) -> dict[str, Any]:
+        there = str(pair.socket(place))
+        return {"args": [peer_file(house, pair, place), there], "role_args": [there]}
+
+    return {"step": "demote-mariadb", "role": "role-mariadb", **of("prim"), "back": of("back")}
+
+
+def test_i2_both_give_way_in_order_and_nothing_is_lost_on_the_way_there_and_back(
+    house: House, pair: Pair
+) -> None:
+    door = Balancer(house, PORT)
+    here = [str(pair.socket("prim"))]
+    terms = {
+        "demote": [{"type": "demote.ssh", "deadline": "90 s", "options": giving_way(house, pair)}],
+        "promote": [
+            {
+                "type": "promote.script",
+                "deadline": "120 s",
+                "options": {**promotion(pair), "back": {"args": here, "role_args": here}},
+            }
+        ],
+        "traffic": [{"type": "traffic.haproxy", "options": door.options()}],
+        "verify": [{"type": "verify.tcp", "options": {"host": ADDRESS["oob"], "port": PORT}}],
+    }
+    doors = {"door": ADDRESS["oob"], "prim": ADDRESS["prim"], "back": ADDRESS["back"]}
+    clients = SqlClients(house, doors, lambda address: Client(house, address), (OSError,))
+    switch = Switch(house, **terms)
+    clients.start()
+    try:
+        clients.wait_for("door", "prim")
+        switch.note_lag(lag(house, pair)[0]["lag"])
+        there = switch.by_person("switchover")
+        assert there.state.value == "hold_down", switch.told(there.id)
+        clients.wait_for("door", "back")
+        assert (pair.takes_writes("prim"), pair.takes_writes("back")) == (False, True)
+        assert pair.has_all("prim"), "the old primary follows the new one"
+
+        switch.note_lag(0.0, "a1")
+        back = switch.by_person("failback")
+        assert back.state.value == "hold_down", switch.told(back.id)
+        clients.wait_for("door", "prim")
+        assert (pair.takes_writes("prim"), pair.takes_writes("back")) == (True, False)
+    finally:
+        acks = clients.stop()
+    assert pair.has_all("back")
+    kept = pair.values("prim")
+    assert kept == pair.values("back")
+    assert two_writers(acks) == []
+    assert lost_writes(acks, kept, 0.0) == []
+    assert [node for node, _ in sorted({(ack.node, ack.epoch) for ack in acks}, key=lambda of: of[1])] == [
+        "prim", "back", "prim",
+    ]  # fmt: skip
+    assert PASSWORD not in switch.told(there.id) + switch.told(back.id)
+    assert switch.faults() == []
+    switch.close()
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("broken", ["applier", "link", "password"])
+def test_i2_a_primary_whose_replica_has_not_everything_or_whom_it_cannot_follow_writes_on(
+    house: House, pair: Pair, broken: str
+) -> None:
+    options = giving_way(house, pair)
+    mine = order(house, "demote.ssh", options, plan_kind="switchover", deadline_s=90.0)
+    if broken == "applier":
+        pair.sql("back", "STOP SLAVE SQL_THREAD")
+        words = "has not caught up"
+    elif broken == "link":
+        pair.sql("back", "STOP SLAVE")
+        words = "no replica follows"
+    else:
+        peer = house.sshd("prim").etc / "peer-mariadb.cnf"
+        peer.write_text(peer.read_text().replace(PASSWORD, "another"))
+        words = "does not answer"
+    if broken == "link":
+        pair.wait_until_nobody_follows("prim")
+    pair.sql("prim", "INSERT INTO lab.register VALUES ('late')")
+    refused = ask(house, "act", mine)
+    assert (refused.outcome, words in refused.error) == ("not_done", True), refused
+    assert ask(house, "probe", mine).outcome == "not_done"
+    assert pair.takes_writes("prim")
+    pair.sql("prim", "INSERT INTO lab.register VALUES ('goes on')")
+    assert pair.sql("prim", "SHOW SLAVE STATUS") == ""
