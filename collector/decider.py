@@ -117,13 +117,18 @@ class Decider:
         self._poked.set()
 
     def stop(self) -> None:
-        """Finish the turn in hand, write what was noted, give the lease back."""
+        """Finish the turn in hand, write what was noted, give the lease back; a store that is sick keeps nobody from ending."""
         self._stopping.set()
         self._poked.set()
         if self._thread.ident is not None:
             self._thread.join()
-        self._store.write(lambda tx: self._intake.flush(tx, self._clock.now_ms()), first=True)
-        self._lease.release()
+        try:
+            self._store.write(lambda tx: self._intake.flush(tx, self._clock.now_ms()), first=True)
+            self._lease.release()
+        except (StoreError, SQLAlchemyError) as error:
+            log.error(
+                "The last heartbeats and the lease could not be written. %s", fields(error=str(error)[:300])
+            )
 
     def _run(self) -> None:
         while not self._stopping.is_set():

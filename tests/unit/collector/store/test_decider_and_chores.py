@@ -109,6 +109,11 @@ def test_heartbeats_that_cannot_be_written_between_two_turns_do_not_end_the_deci
     assert stage.decider._rest(threading.Event(), 0.5) is False
 
 
+def test_a_store_that_cannot_be_written_keeps_nobody_from_ending(caplog: pytest.LogCaptureFixture) -> None:
+    Stage(SickDisk(FleetCache())).decider.stop()
+    assert "could not be written" in caplog.text
+
+
 def test_who_lost_the_lease_decides_nothing(stage: Stage) -> None:
     """Another holder's term stands in the row: the check inside the transaction finds it."""
     stage.decider._turn()
