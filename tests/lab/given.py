@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from collector.failover.causes import HELPED
 from tests.lab import register
 from tests.lab.house import ADDRESS, ROUTER, VIP
 from tests.lab.provider import PORT as API_PORT
@@ -86,9 +85,6 @@ def pair_terms(scale: Scale, given: Terms, folder: Path) -> dict[str, Any]:
         "dwell": f"{scale.dwell:g} s",
         "hold_down": "60 s",
         "switch_time": "30 s",
-        # A lone dedicated server has no neighbour to be compared with: where it is dead for everybody its cause stays
-        # unknown, and this client, with a power switch that reads back, wants to be switched all the same.
-        "allowed_causes": sorted({*HELPED, "unknown"}),
         "demote": [{"type": "demote.ssh", "options": {"step": "demote-register", "role": "role-register"}}],
         "fence": [[power_fence()]],
         "promote": [
