@@ -50,6 +50,8 @@ class Sshd:
             f"Port {self.port}\nListenAddress {address}\nHostKey {folder / 'host'}\n"
             f"AuthorizedKeysFile {folder / 'authorized_keys'}\n"
             f"PidFile {folder / 'pid'}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nLoginGraceTime 20\n"
+            # A caller that lost its power in mid-call says no good-bye: its session must not stand here for hours.
+            "ClientAliveInterval 5\nClientAliveCountMax 3\n"
             # What root's shell does when it starts on this machine (rehash, banners) is no part of any test.
             f"SetEnv HOME={folder}\n"
         )
