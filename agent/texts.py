@@ -131,6 +131,7 @@ TEXTS: Dict[str, Tuple[str, str]] = {
     "rule.kernel_panic": ("the kernel failed: {value}", "збій ядра: {value}"),
     "rule.kernel_stalls": ("the kernel stalls: {value}", "ядро зависає: {value}"),
     "rule.tasks_hang": ("a program hangs in the kernel: {value}", "програма зависла в ядрі: {value}"),
+    "rule.fs_faults": ("the kernel found the file system damaged: {value}", "ядро виявило пошкодження файлової системи: {value}"),
     "rule.block_errors": ("disk errors in the kernel log: {value}", "помилки диска в журналі ядра: {value}"),
     "rule.machine_check": ("the hardware reports an error: {value}", "обладнання повідомляє про помилку: {value}"),
     "rule.raid_member_lost": ("a disk fell out of the array: {value}", "диск випав із масиву: {value}"),

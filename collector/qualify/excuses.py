@@ -32,7 +32,7 @@ EVENTS = frozenset(
     {
         "link_lost", "container_limit_hit", "guest_paused", "guest_paused_often", "guest_stutters", "guest_suspended",
         "hardware_log", "kernel_panic", "kernel_stalls", "tasks_hang", "block_errors", "machine_check", "raid_member_lost",
-        "packets_stuck", "oom_in_limit", "limits_reached", "unclean_boot", "clock_stepped", "clock.stood_still",
+        "packets_stuck", "fs_faults", "oom_in_limit", "limits_reached", "unclean_boot", "clock_stepped", "clock.stood_still",
     }
 )  # fmt: skip
 """Rules about what happens and is over: what happened inside a window does not outlive it."""

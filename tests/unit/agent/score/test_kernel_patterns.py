@@ -71,6 +71,8 @@ def test_a_line_means_the_same_with_and_without_its_stamp(stamp: str) -> None:
         ("rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", "rcu_stall"),
         ("BUG: unable to handle kernel paging request at ffffffffc0a1b2c3", "oops"),
         ("Memory cgroup out of memory: Kill process 1012 (heapster) score 1035 or sacrifice child", "oom_cgroup"),
+        ("oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,oom_memcg=/a,task=java,pid=4,uid=9", "oom_cgroup"),
+        ("Task in /docker/6f1c killed as a result of limit of /docker/6f1c", "oom_cgroup"),
         # 5.x
         ("I/O error, dev nvme0n1, sector 2048 op 0x1:(WRITE) flags 0x800 phys_seg 1 prio class 2", "blk_io"),
         ("BUG: unable to handle page fault for address: ffffebde00002008", "oops"),
@@ -311,3 +313,10 @@ def test_the_wording_of_every_kernel_names_its_cause(cause: str, line: str, stam
 def test_what_only_reads_like_a_fault_is_none(line: str) -> None:
     found = classify(line)
     assert found is None or not found.is_fault
+
+
+def test_a_kill_for_want_of_the_whole_machine_s_memory_is_nobody_s_own_limit() -> None:
+    line = "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,global_oom,task=java,pid=4,uid=9"
+    match = classify(line)
+    assert match is not None
+    assert (match.id, match.is_fault) == ("oom_constraint", False)
