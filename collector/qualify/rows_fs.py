@@ -12,7 +12,8 @@ from collector.qualify.rows_io import block_line, is_own_disk
 FULL_PCT = 90.0
 _REMOUNT = re.compile(r"mount .*remount.*\bro\b|mount .*-o ro|fsfreeze")
 _OWN_FAULT = re.compile(
-    r"Corruption of in-memory data|EXT4-fs (?:error|warning)|"
+    r"Corruption of in-memory (?:meta)?data|XFS \([\w-]+\): (?:Metadata (?:corruption|CRC error)|Internal error|Corruption) |"
+    r"XFS \([\w-]+\): (?:corrupt (?:dinode|inode)|Corruption detected)|EXT4-fs (?:error|warning)|"
     r"BTRFS (?:error|critical).*(?:forced readonly|corrupt leaf|parent transid)"
 )
 

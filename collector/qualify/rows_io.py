@@ -13,11 +13,14 @@ AWAIT_FACTOR = 3.0
 DEEP_QUEUE = 10.0
 PROBE_FACTOR = 5.0
 PROBE_SLOW_MS = 10.0
+PROBE_HIGH_MS = 50.0
+"""A single read that takes so long is slow on any disk (as the rule ``disk_probe_slow``)."""
 DEMAND_FACTOR = 2.0
 CAP_TOLERANCE = 0.05
 
 BLOCK_ERROR = re.compile(
     r"(?:I/O|critical medium|critical target|critical nexus|timeout|protection|device resource) error, dev |"
+    r"critical space allocation error, dev (?!dm-|md|loop|nbd|drbd)|"
     r"Buffer I/O error on |"
     r"nvme nvme\d+: (?:I/O \d+.* timeout|controller is down|Device not ready|Removing after probe|Abort status)|"
     r"nvme (?:nvme\d+: )?(?:I/O \d+.* timeout|controller is down)|"
@@ -32,8 +35,10 @@ BLOCK_ERROR = re.compile(
 _STACKED = re.compile(r"(?:dev|device|on) (?:dm-|loop|nbd|drbd|rbd\d|md\d)")
 """Devices that are made of others, on this host: what they say is not yet the disk's word."""
 _NO_SPACE = re.compile(
-    r"critical space allocation error|thin pool .*(?:full|out of data space)|No space left on"
+    r"critical space allocation error, dev (?:dm-|md)|thin pool .*(?:full|out of data space)|No space left on"
 )
+_NO_SPACE_BELOW = re.compile(r"critical space allocation error, dev (?!dm-|md|loop|nbd|drbd)")
+"""What a disk answers (SCSI: space allocation failed) whose own backing has run full; a volume of ours says it for itself."""
 _HUNG_TASK = re.compile(r"INFO: task .+ blocked (?:on .+ )?for more than \d+ seconds")
 
 
@@ -124,6 +129,7 @@ def _stalled(case: Case) -> Params | None:
 def _sibling_is_slow(sibling: HostView) -> bool:
     iops, queue = sibling.vitals.get("disk.iops"), sibling.vitals.get("disk.qdepth") or 0.0
     is_slow = (sibling.vitals.get("disk.await_ms") or 0.0) >= AWAIT_SLOW_MS
+    is_slow = is_slow or (sibling.vitals.get("disk.probe_ms") or 0.0) > PROBE_HIGH_MS
     return is_slow or (iops == 0 and queue > 0.5) or bool(sibling.families & {"io", "fs"})
 
 
@@ -158,6 +164,12 @@ def _stacked_errors(case: Case) -> Params | None:
 def _pool_full(case: Case) -> Params | None:
     """The device below has no room left, and it is our own volume manager's."""
     line = case.has_line(_NO_SPACE.search)
+    return holds(bool(line), line=line[:160])
+
+
+def _full_below(case: Case) -> Params | None:
+    """The disk itself refuses writes for want of room: whoever cut it out of his storage has none left."""
+    line = case.has_line(_NO_SPACE_BELOW.search)
     return holds(bool(line), line=line[:160])
 
 
@@ -268,6 +280,16 @@ IO_ROWS: Sequence[Row] = (
         "kernel",
         "signals.md 3.3 D8, 4",
         _pool_full,
+    ),
+    row(
+        "io.full_below",
+        "io fs kernel",
+        STORAGE,
+        STRONG + MEDIUM,
+        "hardware",
+        "signals.md 3.3 D8, 4",
+        _full_below,
+        says="io.pool_full",
     ),
     row(
         "io.tasks_wait",

@@ -11,11 +11,17 @@ from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, h
 AVAILABLE_LOW_PCT = 10.0
 TOTAL_FELL = 0.95
 SWAPPED_MB = 16.0
+ROOMY_PCT = 25.0
+"""A host with as much of its memory available is not short of it."""
 BALLOON_SHARE = 0.05
 """MemTotal below this share of what it was: the balloon took it (M3)."""
 
 _OUT_OF_PUFF = re.compile(r"virtio_balloon \w+: Out of puff!|hv_balloon: .*(?:inflat|balloon)")
-_CGROUP_OOM = re.compile(r"Memory cgroup out of memory: Kill(?:ed)? process \d+ \(([^)]+)\)")
+_CGROUP_OOM = re.compile(
+    r"Memory cgroup out of memory: Kill(?:ed)? process \d+ \(([^)]+)\)|"
+    r"oom-kill:constraint=CONSTRAINT_MEMCG\b(?:.*,task=([^,]+),pid=)?|"
+    r"killed as a result of limit of (\S+)"
+)
 _GLOBAL_OOM = re.compile(r"(?<!cgroup )[Oo]ut of memory: Kill(?:ed)? process \d+ \(([^)]+)\)")
 
 
@@ -116,13 +122,34 @@ def _swaps(case: Case) -> Params | None:
 def _cgroup_oom(case: Case) -> Params | None:
     line = case.has_line(_CGROUP_OOM.search)
     found = _CGROUP_OOM.search(line)
-    return holds(found is not None, program=found.group(1) if found else "")
+    program = next((name for name in found.groups() if name), "?") if found else ""
+    return holds(found is not None, program=program)
+
+
+def _counted_kill(case: Case) -> bool:
+    """Whether the kernel's counter of kills rose; it counts those inside a group as well."""
+    return (case.number("vm.oom_kills") or 0.0) > (case.before("vm.oom_kills") or 0.0)
+
+
+def _never_short(case: Case) -> bool:
+    """Whether the host had memory to spare, before the kill as after it."""
+    free, before = case.number("mem.avail_pct"), case.before("mem.avail_pct")
+    is_roomy = free is not None and before is not None and min(free, before) >= ROOMY_PCT
+    return is_roomy and _swaps(case) is None and _pressure(case) is None
+
+
+def _killed_with_room(case: Case) -> Params | None:
+    """Somebody was killed for want of memory on a host that never lacked any: a group met its own limit."""
+    is_told = bool(case.has_line(_GLOBAL_OOM.search) or case.has_line(_CGROUP_OOM.search))
+    killed = _counted_kill(case) and not is_told and not _taken_below(case)
+    return holds(killed and _never_short(case), free=case.number("mem.avail_pct"))
 
 
 def _global_oom(case: Case) -> Params | None:
     line = case.has_line(_GLOBAL_OOM.search)
     found = _GLOBAL_OOM.search(line)
-    counted = (case.number("vm.oom_kills") or 0.0) > (case.before("vm.oom_kills") or 0.0)
+    is_group_s = bool(case.has_line(_CGROUP_OOM.search)) or _never_short(case)
+    counted = _counted_kill(case) and not is_group_s
     return holds(
         (found is not None or counted) and not _taken_below(case), program=found.group(1) if found else "?"
     )
@@ -212,6 +239,15 @@ MEMORY_ROWS: Sequence[Row] = (
         "kernel",
         "signals.md 3.2 M2, 4",
         _cgroup_oom,
+    ),
+    row(
+        "memory.killed_with_room",
+        "memory",
+        "os.memory_limit",
+        -STRONG,
+        "kernel",
+        "signals.md 3.2 M2, 4",
+        _killed_with_room,
     ),
     row(
         "memory.oom",

@@ -16,25 +16,51 @@ BEFORE_MS = 600_000
 AFTER_MS = 3_600_000
 """Providers write their log late: an entry within the hour after still speaks of this fault."""
 
+# Providers here write in Ukrainian as often as in English; stems, since words are declined.
 _NODE = re.compile(
-    r"(?i)(?:host|node|hypervisor)\b.*\b(?:fail|crash|down|dead|lost|died|fence|reboot)|\bHA restart\b|\bevacuat"
+    r"(?i)(?:host|node|hypervisor)\b.*\b(?:fail|crash|down|dead|lost|died|fence|reboot)|\bHA restart\b|\bevacuat|"
+    r"(?:вуз(?:ол|л)|нод|гіпервізор|фізичн\w+ сервер)\w*.*(?:збі|збо|авар|відмов|впа|недоступ|перезавантаж|зламав)|"
+    r"(?:збій|збою|аварі\w|відмов\w) (?:\w+ )?(?:вузла|ноди|гіпервізора|фізичн\w+)|евакуац|евакуйова"
 )
-_RESET = re.compile(r"(?i)\b(?:reset|reboot|restart|power.?(?:off|cycle)|stop|shutdown|shut down|destroy)")
-_CUSTOMER = re.compile(r"(?i)\b(?:customer|client|user|panel|api key|owner)\b")
+_RESET = re.compile(
+    r"(?i)\b(?:reset|reboot|restart|power.?(?:off|cycle)|stop|shutdown|shut down|destroy|"
+    r"перезавант|перезапу|вимкн|вимик|зупин|скинут|скидан)"
+)
+_CUSTOMER = re.compile(
+    r"(?i)\b(?:customer|client|user|panel|api key|owner|клієнт\w*|замовни\w+|користувач\w*|власни\w+|абонент\w*|панел\w+)\b"
+)
 _NULL_ROUTE = re.compile(
-    r"(?i)null.?rout|black.?hol|\brtbh\b|(?:address|ip) (?:is )?(?:blocked|withdrawn|filtered)"
+    r"(?i)null.?rout|black.?hol|\brtbh\b|(?:address|ip) (?:is )?(?:blocked|withdrawn|filtered)|бл[еє]к.?хол|"
+    r"(?:адрес|\bIP\b).*(?:заблок|знято з анонс|відфільтр)|(?:заблок|блокуван)\w* (?:адрес|IP)"
 )
-_TROUBLE = r".*(?:fail|outage|down|incident|degrad|loss|lost|slow|cut|trip|flap|broken|problem|recover)"
-_STORAGE = re.compile(r"(?i)\b(?:storage|ceph|osd|san|volume|lun|datastore)\b" + _TROUBLE)
-_POWER = re.compile(r"(?i)\b(?:power|pdu|ups|mains|electric\w*|breaker)\b" + _TROUBLE)
-_NETWORK = re.compile(
-    r"(?i)\b(?:router|switch|uplink|network|fib(?:er|re)|core|border|bgp|link|gateway)\b" + _TROUBLE
+_TROUBLE = (
+    r".*(?:fail|outage|down|incident|degrad|loss|lost|slow|cut|trip|flap|broken|problem|recover|"
+    r"збій|збо[юїєм]|авар|відмов|обрив|обірва|втра[тч]|недоступ|деград|повільн|пошкодж|зник|вимкнен|відключ|не працю)"
 )
+_TROUBLE_BEFORE = (
+    r"(?:збій|збої|збою|аварі\w|відмов\w|обрив|втрат\w|деградаці\w|пошкоджен\w+|зникнен\w+|відключен\w+)\b.*"
+)
+_UK_STORAGE = r"(?:сховищ|\bСХД\b|дисков\w+ (?:масив|полиц)|датастор|том(?:у|ів)?\b)"
+_UK_POWER = r"(?:живлен|електр|\bДБЖ\b|\bАВР\b|струм)"
+_UK_NETWORK = r"(?:мереж|маршрутизатор|комутатор|аплінк|оптик|оптичн|волок|магістрал|канал\w* зв|шлюз)"
+
+
+def _place(english: str, ukrainian: str) -> re.Pattern[str]:
+    """Trouble with a thing, in either language and (in Ukrainian) either order of words."""
+    return re.compile(rf"(?i)\b(?:{english})\b{_TROUBLE}|{ukrainian}{_TROUBLE}|{_TROUBLE_BEFORE}{ukrainian}")
+
+
+_STORAGE = _place("storage|ceph|osd|san|volume|lun|datastore", _UK_STORAGE)
+_POWER = _place(r"power|pdu|ups|mains|electric\w*|breaker", _UK_POWER)
+_NETWORK = _place("router|switch|uplink|network|fib(?:er|re)|core|border|bgp|link|gateway", _UK_NETWORK)
 _CAPACITY = re.compile(
-    r"(?i)\b(?:resiz|downgrad|upgrad|flavou?r|limit|balloon|setmem|setvcpus|hotplug|memory|vcpu|plan|quota|tariff|chcpu)|cpu\d*/online"
+    r"(?i)\b(?:resiz|downgrad|upgrad|flavou?r|limit|balloon|setmem|setvcpus|hotplug|memory|vcpu|plan|quota|tariff|chcpu|"
+    r"тариф|план\w*|пам.ят|процесор|ліміт|обмежен|квот|ресурс)|cpu\d*/online"
 )
-_LIMITS = re.compile(r"(?i)limit|quota|beancounter|shares|cpuunits")
-_PAUSE = re.compile(r"(?i)\b(?:snapshot|suspend|paus|migrat|backup|stun)")
+_LIMITS = re.compile(r"(?i)limit|quota|beancounter|shares|cpuunits|ліміт|обмежен|квот")
+_PAUSE = re.compile(
+    r"(?i)\b(?:snapshot|suspend|paus|migrat|backup|stun|знім(?:ок|к)|снапшот|призупин|пауз|міграц|мігру|резервн\w+ копі)"
+)
 FIREWALL = re.compile(
     r"(?i)\biptables|\bnft\b|nftables|firewall|\bufw\b|\bcsf\b|\bipset\b|"
     r"\bip (?:link|addr|address|route|rule|-6)|\bif(?:down|up|config)\b|\bnmcli|network-scripts|hosts\.(?:deny|allow)"
@@ -47,7 +73,8 @@ _UNIT = re.compile(
     r"(?i)systemctl (?:stop|disable|mask|kill)|\bservice \S+ stop|\bkill(?:all)?\b|/etc/init\.d/\S+ stop"
 )
 _WORK = re.compile(
-    r"(?i)\b(?:deploy|release|rollout|install|update|upgrade|import|migrat|batch|reindex|restore|dump)"
+    r"(?i)\b(?:deploy|release|rollout|install|update|upgrade|import|migrat|batch|reindex|restore|dump|"
+    r"розгорт|встановл|оновлен|імпорт|відновлен)"
 )
 
 

@@ -13,6 +13,10 @@ from collector.qualify.subjects import needs_room, stem
 INSIDE_ANSWERS = ("ok", "slow")
 TLS_DAYS_LOW = 14.0
 FRESH_WORD_MS = 60_000
+OWN_ALL_PCT, QUEUE_LONG, STOLEN_LITTLE_PCT = 90.0, 2.0, 5.0
+"""Own processes take all of the processor, more than two of them wait for each, and nobody else takes any (signals.md C6, C8)."""
+WANTS = frozenset({"unit", "process", "memory", "fs_space", "fs", "io"})
+"""Families of what fells a service by itself."""
 _SSHD = re.compile(r"^(?:open)?sshd?(?:\.service|\.socket|@|$)")
 
 
@@ -195,8 +199,8 @@ def _only_slow(case: Case) -> Params | None:
     return holds(slow and not _has_inside_cause(case), part=_part(case))
 
 
-def _has_inside_cause(case: Case) -> bool:
-    return any(h.family in ("unit", "process", "memory", "fs_space", "fs", "io", "cpu") for h in case.beside)
+def _has_inside_cause(case: Case, families: frozenset[str] = WANTS | {"cpu"}) -> bool:
+    return any(h.family in families for h in case.beside)
 
 
 def _disk_full(case: Case) -> Params | None:
@@ -204,6 +208,15 @@ def _disk_full(case: Case) -> Params | None:
     began, stems = case.subject.at_ms, {stem(case.subject.subject)} if case.subject.subject else set[str]()
     full = [h for h in case.beside if h.family == "fs_space" and needs_room(h.subject, h.at_ms, stems, began)]
     return holds(bool(full) and not _unit_is_down(case), part=_part(case))
+
+
+def _no_turn(case: Case) -> Params | None:
+    """It runs and does not answer in time, while our own processes leave it no processor: load, and no fault of its own."""
+    own, queue = case.own_cpu_pct() or 0.0, case.number("sched.runq_per_cpu") or 0.0
+    stolen = case.number("cpu.steal_pct") or 0.0
+    refused = _state(case, case.subject) == "refused" or _has_inside_cause(case, WANTS)
+    full = own >= OWN_ALL_PCT and queue > QUEUE_LONG and stolen < STOLEN_LITTLE_PCT
+    return holds(full and not refused, own=own, queue=queue)
 
 
 def _unit_is_down(case: Case) -> bool:
@@ -343,6 +356,15 @@ SERVICE_ROWS: Sequence[Row] = (
         "demand",
         "signals.md 1 rule 6",
         _disk_full,
+    ),
+    row(
+        "service.no_turn",
+        "service",
+        "os.cpu_demand",
+        -STRONG - WEAK,
+        "demand",
+        "signals.md 3.1 C6, C8, 1 rule 6",
+        _no_turn,
     ),
     row(
         "service.certificate",

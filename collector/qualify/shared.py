@@ -36,11 +36,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "virt.node_failure": ("node",),
     "virt.storage_backend": ("storage", "node"),
     "hw.power": ("rack",),
-    "net.provider_edge": ("rack", "site", "provider"),
+    "net.provider_edge": ("node", "rack", "site", "provider"),
     "net.mtu_blackhole": ("site", "provider"),
     "net.transit_path": ("path",),
     "svc3.dns": ("dns",),
-    "svc3.ntp": ("ntp",),
+    "svc3.ntp": ("node", "ntp"),
 }
 """Root cause -> groups that may share it, the smallest first."""
 
@@ -58,6 +58,8 @@ def scopes_of(cause: str, host: HostView) -> tuple[str, ...]:
             found.append("path:collector")
         elif kind == "provider":
             found.append(f"provider:{provider}")
+        elif (cause, kind) == ("svc3.ntp", "node") and not host.is_container:
+            continue  # only containers take their clock from their node
         elif host.place(kind) and not (kind == "storage" and host.place(kind) == "local"):
             found.append(f"{kind}:{provider}/{host.place(kind)}")
     return tuple(scope for scope in found if provider or scope.startswith("path:"))

@@ -69,6 +69,9 @@ STARVES_FOR_MS = 30 * 60_000
 MOMENTS = frozenset({"oom_kill", "oom_in_limit", "container_limit_hit", "limits_reached"})
 """Rules about a want that lasted an instant: whom it struck was struck then, and a kill gives the room back."""
 
+TOGETHER_MS = 30_000
+"""Units of one host that fail within this time fell by one thing: a library, a mount, a database that both need."""
+
 AT_ONCE_MS = 120_000
 """What hangs on a program that was struck fails, and is seen to, within this time."""
 
@@ -80,6 +83,9 @@ SPARE_ROOM = re.compile(r"^/(?:boot|mnt|media|run/media|efi)(?:/|$)|back-?up", r
 
 STARVING_FAMILIES = frozenset({"silence", "memory", "fs_space", "fs", "limits", "kernel"})
 """Troubles that fell a program whatever an operator did to it."""
+
+PROCESS_LIMIT = "pids_gone"
+"""The rule about the table of processes."""
 
 KERNEL_LIMIT = "limits_reached"
 """The rule that hears the kernel say that one of its limits is reached."""
@@ -223,6 +229,8 @@ def may_join(problem: OpenProblem, found: OpenProblem, *, is_full: bool = False)
         return None
     if _is_same_cause(problem, found):
         return Reason("reason.join.same_cause", {"cause": found.root_cause})
+    if _is_process_table(problem, found):
+        return Reason("reason.join.consequence", {"family": problem.family})
     if _is_renewal(problem, found):
         return Reason("reason.join.consequence", {"family": problem.family})
     if SERVICE_FAMILIES.issuperset((problem.family, found.family)) and problem.stems & found.stems:
@@ -276,6 +284,15 @@ def _is_kernels_word(problem: OpenProblem, found: OpenProblem) -> bool:
     """A limit that counters show running out, and the kernel's line that one is reached, whichever came first."""
     said = [each.subject.endswith(f"limit:{KERNEL_LIMIT}") for each in (problem, found)]
     return problem.family == found.family == "limits" and any(said)
+
+
+def _is_process_table(problem: OpenProblem, found: OpenProblem) -> bool:
+    """Dead processes that nobody collects, and the table of processes that they fill, hours apart as they may be."""
+    subjects = {"process": "", "limits": ""}
+    subjects |= {problem.family: problem.subject, found.family: found.subject}
+    is_pair = {problem.family, found.family} == {"process", "limits"}
+    host = f"host:{problem.host_id}"
+    return is_pair and subjects["process"] == host and subjects["limits"] == f"{host}/limit:{PROCESS_LIMIT}"
 
 
 def _is_renewal(problem: OpenProblem, found: OpenProblem) -> bool:
@@ -354,7 +371,11 @@ def _fits(problem: OpenProblem, found: OpenProblem) -> bool:
 
 
 def _same_service(problem: OpenProblem, found: OpenProblem) -> Reason | None:
-    """Unit, process, inside and outside check of one service; two units that fail together stay two problems."""
+    """Unit, process, inside and outside check of one service, and units that fell in the same moment."""
+    pair = {problem.family, found.family}
+    is_at_once = abs(problem.began_at_ms - found.began_at_ms) <= TOGETHER_MS
+    if is_at_once and pair <= {"unit", "process"} and problem.root_cause == found.root_cause:
+        return Reason("reason.join.same_cause", {"cause": found.root_cause})
     if problem.stems & found.stems:
         return Reason("reason.join.same_service", {"part": ", ".join(sorted(problem.stems & found.stems))})
     is_two_views = problem.family != found.family or problem.is_outside != found.is_outside

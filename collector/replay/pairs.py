@@ -1,7 +1,8 @@
 """A replay's failover pair: what its fence and its replication would say, and what was decided about it.
 
 The world's side only: no step is ever done in a replay. The fence goes by the provider's interface, so it can work while
-the provider tells the machine's state and is in no incident of its own.
+the provider tells the machine's state and is in no incident of its own; that of a machine of its own by its controller, where
+the scenario tells of one.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class ReplayedPair:
         self._primary, self._backup = (str(raw["primary"]), str(raw["backup"])) if raw else ("", "")
         hosts = {host.id: host for host in scenario.topology.hosts}
         self._provider = hosts[self._primary].provider if self._primary in hosts else ""
+        self._is_metal = self._primary in hosts and hosts[self._primary].virt == "none"
         self._repl = [
             (entry.t_ms, entry.signal, float(entry.value))
             for entry in scenario.timeline
@@ -61,7 +63,8 @@ class ReplayedPair:
         t_ms = now_ms - self._start_ms
         status = self._outside.seen(self._provider, "prov.status", t_ms) or "ok"
         state = self._outside.seen(self._primary, "prov.vm_state", t_ms) or "running"
-        can = status != "incident" and state != "unknown"
+        bmc = self._outside.seen(self._primary, "ext.bmc", t_ms) if self._is_metal else None
+        can = status != "incident" and state != "unknown" and bmc != "dead"
         outcome, level = ("done", "F4") if can else ("not_done", "")
         runs.note_check(tx, self.pair, "fence-0-0", outcome, level, f"{FENCE}: {status}, {state}", now_ms)
         lag, age = self._said("repl.lag_s", t_ms, 1.0), self._said("repl.sample_age_s", t_ms, 5.0)

@@ -6,7 +6,7 @@ well from inside. They go through the same mill as what agents find (stream ``co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, select
 
@@ -22,10 +22,16 @@ TRULY_OFF = "clock.truly_off"
 STEP_MIN_S = 1.0
 """Below this a pause is recorded only: a live migration of 300 ms is nothing (signals.md 3.4)."""
 STEP_LASTS_MS = 3_600_000
+ENOUGH = ((10.0, 1), (3.0, 3), (STEP_MIN_S, 10))
+"""(seconds, times within STEP_LASTS_MS): from which on stops are told (signals.md 3.4 P1, P2); fewer are recorded only."""
 OFF_MS = 500.0
 WELL_MS = 100.0
 OFF_FOR_MS = 600_000
 TOGETHER_MS = 15_000
+OFF_TOGETHER_MS = 120_000
+"""A true offset is folded by the minute: changes of one instant are told within this time."""
+OURS_SHARE = 0.6
+"""This part of the living fleet, of several providers, is not wrong by the same figure at once: our own clock is."""
 LOOK_BACK_MS = 2 * STEP_LASTS_MS
 SIGNALS = ("clk.offset_step_s", "clk.true_offset_ms")
 LATE_MS = 10_000
@@ -51,6 +57,7 @@ def watch_seen(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport
         into = steps if row.signal == "clk.offset_step_s" else offsets
         into.setdefault(row.host_id, []).append((row.at_ms, float(row.value)))
     steps = _without_our_own(tx, steps)
+    offsets = _without_our_own_time(tx, offsets, held)
     found = [*_stood_still(steps, held, now_ms, next_), *_truly_off(offsets, held, now_ms, next_)]
     append_own(tx, SEEN_STREAM, found, now_ms)
     report.count("seen_findings", len(found))
@@ -80,6 +87,37 @@ def _without_our_own(
     return {host: [m for m in moves if (host, m[0]) not in ours] for host, moves in steps.items()}
 
 
+def _without_our_own_time(
+    tx: Connection,
+    offsets: Mapping[str, list[tuple[int, float]]],
+    held: Mapping[tuple[str, str], tuple[int, int]],
+) -> dict[str, list[tuple[int, float]]]:
+    """The offsets without those of hosts that went wrong together with most of the fleet: then our clock is wrong (rule 8)."""
+    off = {host: moves[-1] for host, moves in offsets.items() if abs(moves[-1][1]) > OFF_MS}
+    off = {host: move for host, move in off.items() if (host, TRULY_OFF) not in held}
+    if len(off) < 2:
+        return dict(offsets)
+    alive = select(hosts.c.id, hosts.c.topology).where(hosts.c.life == "alive", hosts.c.is_retired.is_(False))
+    provider = {row.id: str((row.topology or {}).get("provider") or row.id) for row in tx.execute(alive)}
+    ours = set()
+    for host_id, (at_ms, offset) in off.items():
+        alike = {
+            other
+            for other, (at, size) in off.items()
+            if other in provider
+            and abs(at - at_ms) <= OFF_TOGETHER_MS
+            and abs(size - offset) <= max(OFF_MS, 0.1 * abs(offset))
+        }
+        if len({provider[other] for other in alike}) >= 2 and len(alike) >= OURS_SHARE * len(provider):
+            ours.add(host_id)
+    return {host: moves for host, moves in offsets.items() if host not in ours}
+
+
+def _are_enough(stops: Sequence[float]) -> bool:
+    """Whether stops of one host within the hour are long or many enough to be told."""
+    return any(sum(step >= least for step in stops) >= times for least, times in ENOUGH)
+
+
 def _held(tx: Connection) -> dict[tuple[str, str], tuple[int, int]]:
     """(host, rule) -> (opening n, since) of what we hold open."""
     wanted = select(
@@ -102,8 +140,8 @@ def _stood_still(
         known = held.get((host_id, STOOD_STILL))
         if fresh:
             report.wake_at(fresh[-1][0] + STEP_LASTS_MS)
-        if fresh and known is None:
-            at_ms, step = fresh[0]
+        if known is None and _are_enough([step for _, step in fresh]):
+            at_ms, step = fresh[0][0], max(step for _, step in fresh)
             facts = {"clk.offset_step_s": {"now": step, "before": 0}}
             found.append(OwnFinding(host_id, "opened", STOOD_STILL, "", "virt", at_ms, "medium", facts=facts))
         elif not fresh and known is not None:

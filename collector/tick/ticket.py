@@ -74,11 +74,16 @@ class Desk:
     ) -> None:
         """Read the open tickets of these hosts. ``stems`` = bare names of the parts that each ticket's findings name."""
         wanted = set(host_ids)
-        for row in intake.open_tickets_of(self.tx, sorted(wanted)):
-            self.rows[row["id"]] = dict(row)
+        known = [dict(row) for row in intake.open_tickets_of(self.tx, sorted(wanted))]
+        # A host's trouble is its own contract's: what is above it only gathers those of several contracts.
+        above = {(host_id, row["parent_id"]) for row in known for host_id in row["affected"]}
+        for row in known:
+            self.rows[row["id"]] = row
             if row["origin"] != "machine":
                 continue
             for host_id in wanted.intersection(row["affected"]):
+                if (host_id, row["id"]) in above:
+                    continue
                 self.note(
                     OpenProblem(
                         row["id"],
@@ -221,6 +226,8 @@ class Desk:
         differs = (row["class"], row["root_cause"]) != (verdict.class_, verdict.root_cause)
         knows_more = _RANK[verdict.confidence] >= _RANK[Confidence(row["confidence"])]
         knows_more = knows_more or is_next_stage(verdict.root_cause, row["root_cause"])
+        # What has recovered and is not yet closed shows nothing any more: silence of the rows takes no finding back.
+        knows_more = knows_more and (any(r.weight for r in verdict.reasons) or row["root_cause"] == "unknown")
         if is_own and differs and knows_more and verdict.class_ != 0 and row["scope"].startswith("host:"):
             done = intake.requalify(self.tx, self.book, ticket_id, verdict, self.now_ms)
             self.refresh(ticket_id)
@@ -273,23 +280,34 @@ class Desk:
         }
 
     def _parent_of(self, verdict: Verdict) -> intake.Outcome | None:
-        """The parent that the hosts' tickets of the same cause have already: it is widened, and no second one opened."""
+        """The parent that the hosts' tickets have already, of the same cause or of the silence that this explains.
+
+        It is widened, and judged anew where the cause is another; no second one is opened.
+        """
         known = {
             self.rows[p.ticket_id]["parent_id"]
             for host_id in verdict.affected
             for p in self.problems.get(host_id, ())
-            if p.root_cause == verdict.root_cause and p.ticket_id in self.rows
+            if p.ticket_id in self.rows
+            and (p.root_cause == verdict.root_cause or self._is_why_silent(verdict, p))
         } - {None}
         if len(known) != 1:
             return None
         parent_id = known.pop()
         self.refresh(parent_id)
         row = self.rows.get(parent_id)
+        is_other = row is not None and row["root_cause"] != verdict.root_cause
         if row is None or row["open_mark"] != 1:
             return None
+        if is_other and not set(row["affected"]) <= set(verdict.affected):
+            return None  # others fell with them, whom this does not explain
         members = tuple(sorted({*row["affected"], *verdict.affected}))
         wide = dataclasses.replace(verdict, subject=row["problem"].partition("|")[2], affected=members)
-        return intake.widen(self.tx, self.book, parent_id, wide, self.now_ms)
+        done = intake.widen(self.tx, self.book, parent_id, wide, self.now_ms)
+        if is_other:
+            wide = dataclasses.replace(wide, began_at_ms=min(verdict.began_at_ms, row["began_at_ms"]))
+            intake.requalify(self.tx, self.book, parent_id, wide, self.now_ms)
+        return done
 
     def _singles(self, verdict: Verdict, contract_id: str) -> list[int]:
         """Tickets of this contract that were opened for single hosts of the group, the oldest first."""

@@ -126,6 +126,10 @@ def disk_cases(c, h, s):
             c("io", lines=("critical space allocation error, dev dm-3, sector 9",)),
             c("io", lines=IO_LINE),
         ),
+        "io.full_below": (
+            c("io", lines=("critical space allocation error, dev vda, sector 9",)),
+            c("io", lines=("critical space allocation error, dev dm-3, sector 9",)),
+        ),
         "io.tasks_wait": (
             c("io", lines=HUNG),
             c("io", {"swap.out_mbps": 40}, lines=HUNG),

@@ -105,6 +105,10 @@ def memory_cases(c, h, s):
             c("memory", lines=("Memory cgroup out of memory: Killed process 17 (gunicorn) total-vm:64kB",)),
             c("memory", lines=("Out of memory: Kill process 42 (perl) score 803",)),
         ),
+        "memory.killed_with_room": (
+            c("memory", {"vm.oom_kills": (0, 1), "mem.avail_pct": (60, 62)}),
+            c("memory", {"vm.oom_kills": (0, 1), "mem.avail_pct": (8, 52)}),
+        ),
         "memory.oom": (
             c("memory", lines=("Out of memory: Kill process 42 (perl) score 803",)),
             c("memory", lines=("Memory cgroup out of memory: Killed process 17 (gunicorn)",)),
@@ -193,6 +197,19 @@ def service_cases(c, h, s):
         "service.disk_full": (
             c("service", subject="web", beside=(h("fs_space", subject="/var"),)),
             c("service", subject="web", beside=(h("fs_space", subject="/mnt/backup"),)),
+        ),
+        "service.no_turn": (
+            c(
+                "service",
+                {"ext.state": "timeout", "cpu.user_pct": 92, "cpu.sys_pct": 6, "sched.runq_per_cpu": 7},
+                subject="web",
+            ),
+            c(
+                "service",
+                {"ext.state": "timeout", "cpu.user_pct": 92, "cpu.sys_pct": 6, "sched.runq_per_cpu": 7},
+                subject="web",
+                beside=(h("unit", subject="web.service"),),
+            ),
         ),
         "service.certificate": (c("tls", {"tls.days": 3}), c("tls", {"tls.days": 60})),
         "service.slow": (

@@ -31,7 +31,10 @@ def test_the_events_that_no_window_lets_go_on_are_the_shipped_rules_about_events
     [
         ("resize 8->4 vCPU by customer user u17", "reason.quiet.ordered"),
         ("plan change: vCPU 4 -> 2 requested by customer user ihor", "reason.quiet.ordered"),
+        ("Тариф змінено клієнтом: 4 vCPU / 8 ГБ → 2 vCPU / 4 ГБ", "reason.quiet.ordered"),
+        ("зменшення ресурсів за заявкою замовника", "reason.quiet.ordered"),
         ("flavour reduced by operations staff", ""),
+        ("Тариф змінено адміністратором майданчика", ""),
     ],
 )
 def test_a_smaller_machine_is_no_fault_where_its_customer_ordered_it(make_case, said, expected):

@@ -6,7 +6,15 @@ import dataclasses
 
 import pytest
 
-from collector.qualify.subjects import JOIN_WITHIN_MS, OpenProblem, is_next_stage, may_join, stem, subject_of
+from collector.qualify.subjects import (
+    JOIN_WITHIN_MS,
+    TOGETHER_MS,
+    OpenProblem,
+    is_next_stage,
+    may_join,
+    stem,
+    subject_of,
+)
 
 pytestmark = pytest.mark.collector
 
@@ -24,7 +32,14 @@ SERVICE = "os.service_failed"
     ("open_one", "found", "joins"),
     [
         (problem("unit", SERVICE, "nginx"), problem("service", SERVICE, "web"), True),
-        (problem("unit", SERVICE, "nginx"), problem("unit", SERVICE, "mariadb"), False),
+        (
+            problem("unit", SERVICE, "nginx"),
+            problem("unit", SERVICE, "mariadb", at_ms=TOGETHER_MS + 1),
+            False,
+        ),
+        (problem("unit", SERVICE, "nginx"), problem("unit", SERVICE, "mariadb", at_ms=TOGETHER_MS), True),
+        (problem("unit", SERVICE, "nginx"), problem("process", SERVICE, "worker"), True),
+        (problem("unit", SERVICE, "nginx"), problem("unit", "os.sshd_down", "sshd"), False),
         (problem("unit", SERVICE, "nginx"), problem("unit", SERVICE, "nginx"), True),
         (problem("service", SERVICE, "web"), problem("service", SERVICE, "shop", outside=True), True),
         (problem("service", SERVICE, "web"), problem("service", SERVICE, "shop"), False),
@@ -60,6 +75,18 @@ def test_the_kernel_s_line_about_a_limit_belongs_to_the_limit_that_runs_out_in_e
     first, second = (told, counted) if turned else (counted, told)
     assert may_join(first, dataclasses.replace(second, ticket_id=0)) is not None
     assert may_join(counted, dataclasses.replace(other, ticket_id=0)) is None
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_processes_that_nobody_collects_and_the_full_table_of_processes_are_one_problem_hours_apart(turned):
+    dead = problem("process", SERVICE)
+    full = dataclasses.replace(
+        problem("limits", "os.fork_bomb", at_ms=9 * JOIN_WITHIN_MS), subject="host:a1/limit:pids_gone"
+    )
+    files = dataclasses.replace(full, subject="host:a1/limit:descriptors_gone")
+    first, second = (full, dead) if turned else (dead, full)
+    assert may_join(first, second) is not None
+    assert may_join(dead, files) is None
 
 
 def test_a_flood_has_come_to_a_null_route_and_not_the_other_way_round():

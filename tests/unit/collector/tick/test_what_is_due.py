@@ -99,7 +99,7 @@ def due_service(world: Any, host_id: str = "h3") -> None:
 
 
 def stood_still(world: Any) -> None:
-    seen = ("h4", "clk.offset_step_s", 8.0, world.now_ms - 500, "clocks")
+    seen = ("h4", "clk.offset_step_s", 12.0, world.now_ms - 500, "clocks")
     world.store.write(lambda tx: observe(tx, *seen, received_at_ms=world.now_ms))
 
 
