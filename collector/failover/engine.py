@@ -202,11 +202,17 @@ def _is_waived(run: Run, facts: Facts) -> bool:
 
 
 def _still_wanted(run: Run, facts: Facts, move: Move) -> Move:
-    """A fence order is given only for a plan that is young and a trouble that still stands (or was just fenced)."""
+    """A fence order is given only for a plan that is young and a trouble that still stands (or was just fenced).
+
+    And once more, whoever is back meanwhile, where an order may still be on its way: to be cut off in a minute with nobody
+    to take over is worse than to go on (B5).
+    """
     if not isinstance(move, Act) or run.plan.kind != "failover":
         return move
     is_old = facts.now_ms - run.begun_at_ms > MAX_AGE_MS
-    if is_old or facts.trouble is None or facts.served_at:
+    is_ordered = any(run.step(step.key).is_on_its_way for step in run.plan.of("fence"))
+    is_over = (facts.trouble is None or facts.served_at) and not is_ordered
+    if is_old or is_over:
         return Enter(State.ABORTED, _aborted(run, "old" if is_old else "recovered"))
     return move
 

@@ -91,6 +91,8 @@ class StepRun:
     is_verified: bool = False
     """A probe, and not only the act's own answer, said done."""
     fence_level: str = ""
+    is_on_its_way: bool = False
+    """An act's own answer was unknown: what it ordered may still happen, whatever a probe finds meanwhile."""
     error: str = ""
     probes: int = 0
     """Since the last intent."""
@@ -182,7 +184,11 @@ def _entered(run: Run, entry: Entry) -> Run:
 def _stepped(step: StepRun, entry: Entry) -> StepRun:
     if entry.kind == "intent":
         return StepRun(
-            attempts=step.attempts + 1, intent_open=True, intent_at_ms=entry.at_ms, at_ms=entry.at_ms
+            attempts=step.attempts + 1,
+            intent_open=True,
+            is_on_its_way=step.is_on_its_way,
+            intent_at_ms=entry.at_ms,
+            at_ms=entry.at_ms,
         )
     outcome = entry.body["outcome"]
     return dataclasses.replace(
@@ -190,6 +196,7 @@ def _stepped(step: StepRun, entry: Entry) -> StepRun:
         intent_open=False,
         outcome=outcome,
         is_verified=entry.kind == "probe" and outcome == "done",
+        is_on_its_way=step.is_on_its_way or (entry.kind == "result" and outcome == "unknown"),
         fence_level=entry.body.get("level", "") if outcome == "done" else "",
         error=entry.body.get("error", ""),
         probes=step.probes + (entry.kind == "probe"),

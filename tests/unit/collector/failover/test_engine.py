@@ -127,6 +127,27 @@ def test_the_server_that_recovers_before_its_fence_took_effect_is_left_alone():
     assert move.state is State.ABORTED
 
 
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_who_is_back_is_fenced_all_the_same_where_the_order_s_answer_was_unknown(is_answered):
+    """B5. Where the collector died over its order instead, a fresh look decides (the table of resuming)."""
+    story = Story(Random(1), trouble=0.0)
+    while story.run.state is not State.FENCING:
+        story.one(story.run)
+    story.write("intent", {"step": "fence-0-0"})
+    if is_answered:
+        story.write("result", {"step": "fence-0-0", "outcome": "unknown"})
+    for _ in range(3):
+        story.write("probe", {"step": "fence-0-0", "outcome": "not_done"})
+    recovered = facts(story.now_ms + 60_000, pair_epoch=1, trouble=None)
+    move = next_move(story.run, recovered, 15.0)
+    if is_answered:
+        assert isinstance(move, Act)
+        assert move.step.phase == "fence"
+    else:
+        assert isinstance(move, Enter)
+        assert move.reason.key == "failover.aborted_may_be_off"
+
+
 def test_no_act_is_begun_that_would_outlast_the_lease():
     story = Story(Random(1), trouble=0.0)
     story.one(story.run)
