@@ -40,6 +40,9 @@ PLOTTED_MAX = 40
 BEFORE_SILENCE_MS = 120_000
 """What began this little after the silence was noticed still came before it: a deadline dates it, and a rule holds first."""
 
+GATHERING = "internal"
+"""The contract of tickets that only gather those of several contracts (and of hosts that no contract names)."""
+
 _RANK = {Confidence.LOW: 0, Confidence.MEDIUM: 1, Confidence.HIGH: 2}
 
 
@@ -82,7 +85,7 @@ class Desk:
             if row["origin"] != "machine":
                 continue
             for host_id in wanted.intersection(row["affected"]):
-                if (host_id, row["id"]) in above:
+                if (host_id, row["id"]) in above and row["contract_id"] == GATHERING:
                     continue
                 self.note(
                     OpenProblem(
