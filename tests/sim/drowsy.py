@@ -128,6 +128,8 @@ class Drowsy(Life):
         collector = self.collector
         if not collector.is_up or collector.is_paused:
             return False
+        # What it said last is looked at too: it may be a report that had to wait for us.
+        collector.store.write(lambda tx: collector.intake.flush(tx, self.now_ms))
         with collector.store.read() as conn:
             life = conn.execute(select(hosts.c.life).where(hosts.c.id == server.id)).scalar_one()
             is_troubled = conn.execute(
@@ -144,7 +146,6 @@ class Drowsy(Life):
         # One report that had to wait for us looks like a clock that is late, until the next one has come.
         if abs(float(offset or 0.0)) >= CLOCK_WELL_MS:
             return False
-        collector.store.write(lambda tx: collector.intake.flush(tx, self.now_ms))
         self._wait_for(server, FAR_MS)
         return True
 
