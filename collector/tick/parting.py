@@ -36,7 +36,7 @@ class Parted:
 def part(desk: Desk, ticket_id: int, verdict: Verdict, case: Case) -> int | None:
     """The host's own ticket, where its account takes it out of the group that ``ticket_id`` is about; else None."""
     told = desk.rows.get(ticket_id)
-    if told is None or not _is_group(told) or not has_own_cause(verdict):
+    if told is None or not _is_group(desk, told) or not has_own_cause(verdict):
         return None
     if told["root_cause"] == verdict.root_cause or told["family"] != "silence":
         return None
@@ -70,8 +70,10 @@ def carry(desk: Desk, open_set: OpenSet) -> None:
     desk.parted.clear()
 
 
-def _is_group(row) -> bool:
-    return not row["scope"].startswith("host:") and len(row["affected"]) >= 2 and row["origin"] == "machine"
+def _is_group(desk: Desk, row) -> bool:
+    """Of a contract with one host in it the others stand on the ticket above."""
+    whole = desk.rows.get(row["parent_id"]) or row
+    return not row["scope"].startswith("host:") and len(whole["affected"]) >= 2 and row["origin"] == "machine"
 
 
 def _own_contract_s(desk: Desk, host_id: str, scope: str):

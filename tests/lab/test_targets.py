@@ -51,7 +51,8 @@ def test_on_a_full_disk_no_epoch_is_taken_and_no_step_begins(
         while True:
             ballast.write(b"x" * 1024)
     assert asked(sshd, "arm", "a+b", "4", "b").rc == 73
-    assert asked(sshd, "epoch", "a+b").out == "epoch 3 primary b\n"
+    assert asked(sshd, "expect", "a+b", "4").rc == 73
+    assert asked(sshd, "epoch", "a+b").out == "epoch 3 primary b orders 3\n"
     said = asked(sshd, "run", "a+b", "3", "key-1", "10", "touch")
     assert (said.state, said.rc) == ("ok", 73), said
     assert not (tmp_path / "done").exists()
