@@ -53,7 +53,7 @@ def test_each_host_has_an_sshd_with_a_key_of_its_own(tmp_path: Path) -> None:
         prim, back = house.sshd("prim"), house.sshd("back")
         assert prim.host_key != back.host_key
         told = house.inside("coll", lambda: say(back.target(), "epoch a+b", 30))
-        assert (told.state, told.out) == ("ok", "epoch 0 primary -\n")
+        assert (told.state, told.out) == ("ok", "epoch 0 primary - orders 0\n")
         wrong = house.inside("coll", lambda: say(back.target(host_key=prim.host_key), "ping", 30))
         assert wrong.state == "wrong_key"
 
