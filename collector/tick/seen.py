@@ -6,7 +6,10 @@ well from inside. They go through the same mill as what agents find (stream ``co
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from math import inf
+from statistics import median_low
 
 from sqlalchemy import Connection, select
 
@@ -34,6 +37,8 @@ OURS_SHARE = 0.6
 """This part of the living fleet, of several providers, is not wrong by the same figure at once: our own clock is."""
 LOOK_BACK_MS = 2 * STEP_LASTS_MS
 SIGNALS = ("clk.offset_step_s", "clk.true_offset_ms")
+ASKED_AT_ONCE = 500
+"""Hosts in one statement."""
 LATE_MS = 10_000
 """An observation may be committed this long after it was received."""
 
@@ -71,19 +76,33 @@ def _without_our_own(
     large = [(at, step, host) for host, moves in steps.items() for at, step in moves if step >= STEP_MIN_S]
     if len(large) < 2:
         return dict(steps)
-    wanted = select(hosts.c.id, hosts.c.topology).where(
-        hosts.c.id.in_(sorted({h for _, _, h in large})[:500])
-    )
-    provider = {row.id: str((row.topology or {}).get("provider") or row.id) for row in tx.execute(wanted)}
-    ours = set()
-    for at_ms, step, host_id in large:
-        alike = {
-            provider.get(other, other)
-            for at, size, other in large
-            if abs(at - at_ms) <= TOGETHER_MS and abs(size - step) <= max(0.5, 0.1 * step)
+    names = sorted({host for _, _, host in large})
+    provider: dict[str, str] = {}
+    for n in range(0, len(names), ASKED_AT_ONCE):
+        wanted = select(hosts.c.id, hosts.c.topology).where(hosts.c.id.in_(names[n : n + ASKED_AT_ONCE]))
+        provider |= {
+            row.id: str((row.topology or {}).get("provider") or row.id) for row in tx.execute(wanted)
         }
-        if len(alike) >= 2:
-            ours.add((host_id, at_ms))
+    # By time, then by provider, then by size: a fleet that steps as one must not be compared host by host.
+    told: dict[int, dict[str, list[tuple[float, int]]]] = {}
+    for at_ms, step, host_id in large:
+        near = told.setdefault(at_ms // TOGETHER_MS, {})
+        near.setdefault(provider.get(host_id, host_id), []).append((step, at_ms))
+    for near in told.values():
+        for moves in near.values():
+            moves.sort()
+
+    def is_elsewhere(at_ms: int, step: float, mine: str) -> bool:
+        """Whether a host of another provider made the same step at the same time."""
+        size = max(0.5, 0.1 * step)
+        for slot in (at_ms // TOGETHER_MS + n for n in (-1, 0, 1)):
+            for name, moves in told.get(slot, {}).items():
+                near = range(bisect_left(moves, (step - size, 0)), bisect_right(moves, (step + size, inf)))
+                if name != mine and any(abs(moves[n][1] - at_ms) <= TOGETHER_MS for n in near):
+                    return True
+        return False
+
+    ours = {(host, at) for at, step, host in large if is_elsewhere(at, step, provider.get(host, host))}
     return {host: [m for m in moves if (host, m[0]) not in ours] for host, moves in steps.items()}
 
 
@@ -99,17 +118,18 @@ def _without_our_own_time(
         return dict(offsets)
     alive = select(hosts.c.id, hosts.c.topology).where(hosts.c.life == "alive", hosts.c.is_retired.is_(False))
     provider = {row.id: str((row.topology or {}).get("provider") or row.id) for row in tx.execute(alive)}
-    ours = set()
-    for host_id, (at_ms, offset) in off.items():
-        alike = {
-            other
-            for other, (at, size) in off.items()
-            if other in provider
-            and abs(at - at_ms) <= OFF_TOGETHER_MS
-            and abs(size - offset) <= max(OFF_MS, 0.1 * abs(offset))
-        }
-        if len({provider[other] for other in alike}) >= 2 and len(alike) >= OURS_SHARE * len(provider):
-            ours.add(host_id)
+    # Most of the fleet is most of those that are off as well, so the median is one of them.
+    at_ms = median_low(at for at, _ in off.values())
+    offset = median_low(size for _, size in off.values())
+    ours = {
+        host
+        for host, (at, size) in off.items()
+        if host in provider
+        and abs(at - at_ms) <= OFF_TOGETHER_MS
+        and abs(size - offset) <= max(OFF_MS, 0.1 * abs(offset))
+    }
+    if len({provider[host] for host in ours}) < 2 or len(ours) < OURS_SHARE * len(provider):
+        return dict(offsets)
     return {host: moves for host, moves in offsets.items() if host not in ours}
 
 

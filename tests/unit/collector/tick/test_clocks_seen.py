@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, select, update
 
 from collector.observed import observe
 from collector.tables import hosts
-from collector.tick.seen import OFF_FOR_MS
+from collector.tick.seen import OFF_FOR_MS, _without_our_own
 
 pytestmark = pytest.mark.collector
 
@@ -61,6 +61,34 @@ def test_stops_are_told_when_they_are_long_or_many(fleet, stops, is_told):
         saw(fleet, "h1", "clk.offset_step_s", stop, ago_s=60.0 * (n + 1))
     fleet.tick()
     assert held(fleet) == ([("h1", "clock.stood_still")] if is_told else [])
+
+
+def test_a_provider_that_stands_still_with_hundreds_of_hosts_is_not_taken_for_our_own_clock(fleet):
+    with fleet.store.read() as conn:
+        like = dict(conn.execute(select(hosts).where(hosts.c.id == "h1")).mappings().one())
+    many = [f"many-{n:03}" for n in range(700)]
+    rows = [{**like, "id": name, "token_hash": name, "topology": {"provider": "p0"}} for name in many]
+    fleet.store.write(lambda tx: tx.execute(insert(hosts), rows))
+
+    def wrote(tx: Any) -> None:
+        for name in many:
+            observe(
+                tx,
+                name,
+                "clk.offset_step_s",
+                12.0,
+                fleet.now_ms - 1000,
+                "clocks",
+                received_at_ms=fleet.now_ms,
+            )
+
+    fleet.store.write(wrote)
+    fleet.tick()
+    assert {host for host, rule in held(fleet) if rule == "clock.stood_still"} == set(many)
+    saw(fleet, "h2", "clk.offset_step_s", 12.0)  # of another provider, at the same time
+    with fleet.store.read() as conn:
+        moves = {name: [(fleet.now_ms - 1000, 12.0)] for name in (*many, "h2")}
+        assert not any(_without_our_own(conn, moves).values())
 
 
 def test_a_fleet_that_is_wrong_by_one_figure_at_once_is_right_and_our_clock_is_not(fleet):
