@@ -12,6 +12,8 @@ transaction; what else must follow a commit goes through ``after_commit``.
 An in-memory SQLite store (``sqlite://``) has neither thread nor pool: everything runs in the caller's thread on one
 connection, which is what the simulation needs.
 
+What was to be written never stands in an error's text: it may hold what a log must not (``hide_parameters``).
+
 On SQLite nothing is acknowledged that lies in another file than the one at the store's path (``collector.store.place``).
 """
 
@@ -237,6 +239,7 @@ def json_text(value: Any) -> str:
 def _sqlite_engine(url: str, place: Place, *, writing: bool, pool_size: int) -> Engine:
     engine = create_engine(
         url,
+        hide_parameters=True,
         json_serializer=json_text,
         json_deserializer=msgspec.json.decode,
         connect_args={
@@ -265,6 +268,7 @@ def _sqlite_engine(url: str, place: Place, *, writing: bool, pool_size: int) -> 
 def _memory_engine(url: str) -> Engine:
     engine = create_engine(
         url,
+        hide_parameters=True,
         json_serializer=json_text,
         json_deserializer=msgspec.json.decode,
         connect_args={"check_same_thread": False, "cached_statements": PREPARED},
@@ -304,6 +308,7 @@ def _set_up_sqlite(engine: Engine, *, begin: str, read_only: bool) -> None:
 def _postgres_engine(url: str, pool_size: int) -> Engine:
     return create_engine(
         url,
+        hide_parameters=True,
         json_serializer=json_text,
         json_deserializer=msgspec.json.decode,
         pool_size=pool_size,

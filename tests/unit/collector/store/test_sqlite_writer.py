@@ -200,3 +200,10 @@ def test_a_reader_that_comes_while_the_file_is_away_makes_no_empty_one(store: St
     path.with_name("away").rename(path)
     with store.read() as conn:
         assert conn.execute(select(own_state.c.key)).scalars().all() == ["before"]
+
+
+def test_an_error_s_text_does_not_hold_what_was_to_be_written(store):
+    with pytest.raises(DBAPIError) as told:
+        store.write(lambda tx: tx.execute(text("INSERT INTO nowhere VALUES (:what)"), {"what": "s3cret"}))
+    assert "nowhere" in str(told.value)
+    assert "s3cret" not in str(told.value)
