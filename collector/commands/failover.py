@@ -167,8 +167,8 @@ def _begin(kind_given: str) -> Callable[[argparse.Namespace], int]:
             print("\n".join(telling.plan_lines(plan, decided, words)), file=sys.stderr, flush=True)
             if kind == "drill" and not pair.drill:
                 raise Refused("the contract does not mark this pair for it (`drill: true`)")
-            if kind == "drill" and is_on_backup:
-                raise Refused("the backup serves already: fail back first")
+            if is_on_backup and kind in ("failover", "switchover", "drill"):
+                raise Refused("the backup serves already, as far as is known here: `failover failback` first")
             if open_run is not None:
                 raise Refused(f"run {open_run.id} of this pair is not over ({open_run.state})")
             if kind != "rehearsal":

@@ -91,6 +91,17 @@ def test_a_planned_switch_begins_a_run_and_only_one(config, capsys) -> None:
     assert "orders: abort" in said(capsys, "status", run_id, "--config", str(config))[1]
 
 
+@pytest.mark.parametrize("words", [(), ("--planned",)], ids=["failover", "planned"])
+def test_a_pair_that_is_on_its_backup_is_not_switched_there_again(config, capsys, words) -> None:
+    said(capsys, "status", "--config", str(config))  # the first command makes the store
+    store = Store.open(f"sqlite:///{config.parent}/store.db")
+    store.write(lambda tx: runs.set_pair(tx, "a1>b9", serving="b9"))
+    store.close()
+    status, _, err = said(capsys, "run", "a1", *words, "--no-follow", "--config", str(config))
+    assert status == 1
+    assert "serves already" in err
+
+
 def test_an_unplanned_switch_of_a_pair_that_is_well_waits_for_the_engine_s_no(config, capsys) -> None:
     begin = ("run", "a1", "--plan", plan_hash(capsys, config), "--no-follow", "--config", str(config))
     assert said(capsys, *begin)[0] == 0
