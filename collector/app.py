@@ -249,7 +249,10 @@ class Collector:
             self.intake,
             run_tick,
             run_slice,
-            TickContext.of(settings, wake_probes=self._wake_probes),
+            dataclasses.replace(
+                TickContext.of(settings, wake_probes=self._wake_probes),
+                is_clock_sane=lambda: self.failover.is_clock_sane(),
+            ),
             self.clock,
             every_s=settings.tick.every_s,
             coalesce_s=settings.tick.coalesce_s,

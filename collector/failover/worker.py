@@ -103,6 +103,10 @@ class FailoverWorker:
         """There may be something to do."""
         self._wake.set()
 
+    def is_clock_sane(self) -> bool:
+        """Whether our own wall clock has gone well for a while. Any thread."""
+        return self._clock_watch.is_sane(self._clock.mono_ms())
+
     def stop(self) -> None:
         """Finish the moves in hand; what waits in a step is told to end."""
         self._stopping.set()
@@ -407,8 +411,7 @@ class FailoverWorker:
         self._due_mono_ms[run_id] = self._clock.mono_ms() + ms
 
     def _sight(self) -> gather.Sight:
-        is_sane = self._clock_watch.is_sane(self._clock.mono_ms())
-        return gather.Sight(self._anchors > 0, self._anchors, clock_ok=is_sane)
+        return gather.Sight(self._anchors > 0, self._anchors, clock_ok=self.is_clock_sane())
 
     def _look_at_clock(self) -> None:
         """A wall clock that does not go well makes lags, dwell and expiries lie: for a while we judge nothing (I7)."""

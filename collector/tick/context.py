@@ -58,6 +58,8 @@ class TickContext:
     limits: TickLimits = TickLimits()
     wake_probes: Callable[[], None] = lambda: None
     """Called after the commit when probe rows were written."""
+    is_clock_sane: Callable[[], bool] = lambda: True
+    """Whether our own wall clock has gone well for a while (``collector.failover.clock_watch``)."""
     without_rows: frozenset[str] = frozenset()
     """Evidence rows left out (``replay --without``)."""
     book: Book | None = None

@@ -36,6 +36,8 @@ RUNS_PER_CAUSE = 3
 """So often a trouble's plan may be made anew after facts called it off; a person may always order another."""
 CHECKS_WAIT_MS = 30_000
 """So long a decision waits for the fences' prechecks of this trouble, beyond the dwell."""
+NOTHING_FOR_MS = 5_000
+"""While we ourselves are not fit to judge, a pair in trouble is looked at so often."""
 SAID_MAX = 20
 PAIRS_MAX = 2_000
 
@@ -87,7 +89,7 @@ def _look(
 ) -> None:
     if runs.open_run(tx, pair.id) is not None:
         return
-    sight = gather.Sight(bool(ctx.anchors), len(ctx.anchors))
+    sight = gather.Sight(bool(ctx.anchors), len(ctx.anchors), clock_ok=ctx.is_clock_sane())
     facts = gather.gather(tx, book, contract, pair, now_ms, sight)
     if facts.trouble is None:
         return
@@ -95,6 +97,9 @@ def _look(
     due_ms = facts.trouble.held_since_ms + int(float(pair.dwell) * 1000)
     if decided.decision is Decision.WAIT or now_ms < due_ms:
         report.wake_at(max(due_ms, now_ms + 1_000))
+        return
+    if decided.decision is Decision.NONE:  # our own eyes or clock, which get well by themselves
+        report.wake_at(now_ms + NOTHING_FOR_MS)
         return
     if runs.pair_state(tx, pair.id).serving == pair.backup:
         # What the contract calls the primary is the isolated one now: there is nothing behind the backup.

@@ -155,6 +155,20 @@ def test_a_vantage_that_is_served_forbids(make) -> None:
     assert house.said(cause_id)[0]["reason"]["key"] == "failover.guard.served"
 
 
+def test_nothing_begins_by_a_clock_of_ours_that_does_not_go_well_and_no_try_is_spent(make) -> None:
+    house = make()
+    is_sane = []
+    house.ctx.is_clock_sane = lambda: bool(is_sane)
+    cause_id = fallen(house)
+    for _ in range(5):
+        assert house.tick(after_s=5.0).next_wake_ms <= house.now_ms + 5_000
+    assert (house.runs(), house.said(cause_id)) == ([], [])
+    is_sane.append(True)
+    house.asked()
+    house.tick()
+    assert [run.mode for run in house.runs()] == ["auto"]
+
+
 def test_a_second_pair_of_the_same_hour_is_a_request_while_the_first_runs(make) -> None:
     house = make()
     fallen(house)
