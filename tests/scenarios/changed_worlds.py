@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from collector.replay.expand import is_event
-from collector.replay.played import Played
+from collector.replay.played import Played, PlayedTicket
 from collector.replay.player import START_MS, Options
 from collector.replay.scenario import Entry, Host, Scenario
 from tests.scenarios import labelled
@@ -210,9 +210,28 @@ def verdicts(played: Played, back: Mapping[str, str] | None = None) -> list[Verd
         affected = tuple(sorted(told.word(host) for host in ticket.affected)) if told else ticket.affected
         scope = told.text(ticket.scope) if told else ticket.scope
         found.append(
-            Verdict(ticket.class_, ticket.root_cause, scope, tuple(sorted(affected)), ticket.opened_at_s)
+            Verdict(
+                ticket.class_,
+                ticket.root_cause,
+                scope,
+                tuple(sorted(affected)),
+                _first_told_s(played, ticket),
+            )
         )
     return sorted(found)
+
+
+def _first_told_s(played: Played, parent: PlayedTicket) -> float:
+    """When somebody first had this ticket: what gathers several contracts' is not there before the second one's, and
+    the first contract's own is."""
+    below = [
+        ticket.opened_at_s
+        for ticket in played.tickets
+        if ticket.role == "child"
+        and (ticket.root_cause, ticket.scope) == (parent.root_cause, parent.scope)
+        and set(ticket.affected) <= set(parent.affected)
+    ]
+    return min([parent.opened_at_s, *below])
 
 
 def differences(scenario: Scenario, change: Change, random: Random, before: Played) -> list[str]:
