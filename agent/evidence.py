@@ -6,7 +6,6 @@ fits into 16 KiB: what is least useful is dropped first, and each reading has it
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -107,8 +106,16 @@ def remembered(
     change: FindingChange, history: Series, clock: Clock, words: Sequence[Dict[str, Any]] = ()
 ) -> Evidence:
     """The part that stands in our own memory: series, and lines of programs' logs. Touches nothing else."""
-    log = [*words, *program_lines(history, clock)]
+    log = [*own_line(change), *words, *program_lines(history, clock)]
     return Evidence(log=log, series=related_series(change, history, clock))
+
+
+def own_line(change: FindingChange) -> List[Dict[str, Any]]:
+    """The kernel's line by which the finding was raised (redacted by the sampler): the last lines need not hold it any more."""
+    said = change.facts.get("kmsg")
+    if said is None or not isinstance(said.now, str) or not said.now:
+        return []
+    return [{"at_ms": change.at_ms, "source": "kernel", "text": said.now}]
 
 
 def read_machine(
@@ -140,8 +147,10 @@ def read_machine(
 
 
 def joined(machine: Evidence, memory: Evidence) -> Evidence:
-    """Both parts as one, within the bound."""
-    return fit(Evidence(machine.top, [*memory.log, *machine.log], memory.series, machine.notes))
+    """Both parts as one, each line once, within the bound."""
+    read = {line["text"] for line in machine.log}
+    log = [line for line in memory.log if line["text"] not in read]
+    return fit(Evidence(machine.top, [*log, *machine.log], memory.series, machine.notes))
 
 
 class _Glance(NamedTuple):
@@ -308,12 +317,18 @@ def kernel_lines(root: Path, notes: Dict[str, Any], clock: Clock) -> List[Dict[s
     # Stamps of the ring run with CLOCK_MONOTONIC, which stands still in suspend: close enough for a log line.
     boot_ms = clock.now_ms() - clock.mono_ms()
     lines: List[Dict[str, Any]] = []
+    odd = 0
     for record in records[-KERNEL_LINES:]:
-        with contextlib.suppress(ParseError):
+        try:
             line = parse_kmsg(record.decode("utf-8", "replace"))
-            at_ms = boot_ms + line.at_us // 1000
-            if at_ms >= clock.now_ms() - KERNEL_LINE_AGE_MS:
-                lines.append({"at_ms": at_ms, "source": "kernel", "text": redact(line.text)})
+        except ParseError:
+            odd += 1
+            continue
+        at_ms = boot_ms + line.at_us // 1000
+        if at_ms >= clock.now_ms() - KERNEL_LINE_AGE_MS:
+            lines.append({"at_ms": at_ms, "source": "kernel", "text": redact(line.text)})
+    if odd:
+        notes.setdefault("kernel_log", f"{odd} of the last records not understood")
     return lines
 
 

@@ -24,6 +24,7 @@ from agent.samplers.base import Errand, read_or_none, why
 from agent.signals.parsers.error import ParseError
 from agent.signals.parsers.logs import LogLine, parse_cursor, parse_journal, parse_kmsg
 from agent.signals.patterns import DETAIL, KernelWatch
+from agent.signals.redact import redact
 from agent.signals.sample import Sample
 
 LOOK_BACK_MS = 15 * 60_000
@@ -33,7 +34,6 @@ RECORD_BYTES = 8192
 WRITE_EVERY_MS = 3_600_000
 JOURNAL_EVERY_MS = 60_000
 JOURNAL_TIMEOUT_S = 10.0
-MAX_LINE = 400
 JOURNALCTL = ("/usr/bin/journalctl", "/bin/journalctl")
 
 _NUMBER = re.compile(r"-1|[0-9]{1,19}")
@@ -112,9 +112,10 @@ class KernelLog:
             if self._is_first and mono_ms - at_ms > LOOK_BACK_MS:
                 continue
             for told in self._watch.take(line.text, at_ms):
+                text = redact(told.line)
                 if told.match.weight != DETAIL:
-                    samples.append(Sample("kmsg", "", told.line[:MAX_LINE], told.at_ms))
-                samples.append(Sample("kmsg", told.match.id, told.line[:MAX_LINE], told.at_ms))
+                    samples.append(Sample("kmsg", "", text, told.at_ms))
+                samples.append(Sample("kmsg", told.match.id, text, told.at_ms))
         if lines:
             is_late = self._written_ms is None or mono_ms - self._written_ms >= WRITE_EVERY_MS
             if samples or self._is_first or is_late:

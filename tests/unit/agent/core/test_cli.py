@@ -8,6 +8,7 @@ import pytest
 
 from agent import cli
 from agent.page import JSON, Page, file_listener
+from config.clock import FixedClock
 
 SNAPSHOT = {
     "pid": 1,
@@ -89,13 +90,13 @@ def test_status_without_an_agent_says_so(config, capsys):
 
 
 @pytest.fixture
-def status(config, tmp_path, capsys):
+def status(config, tmp_path, capsys, monkeypatch):
     pages = []
+    clock = FixedClock()
+    monkeypatch.setattr("config.clock.SystemClock", lambda: clock)
 
     def ask(*words, **over):
-        from config.clock import SystemClock
-
-        now_ms = SystemClock().now_ms()
+        now_ms = clock.now_ms()
         page = Page([file_listener(tmp_path)])
         pages.append(page)
         page.show(

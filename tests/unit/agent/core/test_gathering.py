@@ -89,31 +89,30 @@ def begin(read, limit_s=0.2, wake=lambda: None):
     )
 
 
-def test_a_reading_that_hangs_is_left_behind_in_time_and_holds_few_threads():
+def test_a_reading_that_hangs_is_left_behind_in_time_and_holds_few_threads(monkeypatch):
     release = threading.Event()
 
     def hang(*args, **more):
-        release.wait(20)
+        release.wait(60)
         return Evidence()
 
     before = threading.active_count()
-    begun = time.perf_counter()
-    made = [begin(hang) for _ in range(30)]
-    assert time.perf_counter() - begun < 0.2, "to begin costs the loop nothing"
+    late = [0.0]
+    monkeypatch.setattr(gathering, "perf_seconds", lambda: late[0])
+    made = [begin(hang) for _ in range(30)]  # none of them waits for its reading
     assert threading.active_count() - before <= UNDER_WAY
     assert not made[0].is_ready
-    time.sleep(0.25)
+    late[0] = 0.25
     assert all(one.is_ready for one in made)
     assert made[0].evidence().notes == {"machine": "did not answer in time"}
     release.set()
-    time.sleep(0.1)
     gathering._alive.clear()
 
 
 def test_the_loop_is_woken_when_the_evidence_is_there():
     woken = threading.Event()
     one = begin(lambda *a, **m: Evidence(notes={"x": 1}), limit_s=20, wake=woken.set)
-    assert woken.wait(5) and one.is_ready and one.evidence().notes == {"x": 1}
+    assert woken.wait(20) and one.is_ready and one.evidence().notes == {"x": 1}
 
 
 def test_a_reading_that_fails_leaves_the_finding_with_what_is_remembered():
@@ -121,7 +120,7 @@ def test_a_reading_that_fails_leaves_the_finding_with_what_is_remembered():
         raise ValueError("a bug")
 
     one = begin(fail, limit_s=20)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 20
     while not one.is_ready and time.monotonic() < end:
         time.sleep(0.01)
     assert one.is_ready and one.evidence().notes == {"machine": "did not answer in time"}
@@ -129,7 +128,7 @@ def test_a_reading_that_fails_leaves_the_finding_with_what_is_remembered():
 
 def test_the_machines_part_is_real():
     one = begin(None, limit_s=20)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 20
     while not one.is_ready and time.monotonic() < end:
         time.sleep(0.05)
     assert one.evidence().top and "gathered_in_ms" in one.evidence().notes

@@ -104,7 +104,7 @@ def look(collector: Collector, tmp_path: Any) -> Iterator[Callable[..., Lookout]
         lookout.stop()
 
 
-def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(holds: Callable[[], Any], seconds: float = 30.0) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if holds():

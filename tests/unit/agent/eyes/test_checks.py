@@ -18,6 +18,7 @@ from agent.checks.spec import CheckSettings, from_dict, to_dict
 from agent.samplers.watching import Checks
 from agent.signals.parsers.systemd import UnitState
 from config import loader
+from tests.tools.ports import free_port
 
 Lay = Callable[[Dict[str, str]], Path]
 SHORT_S = 0.05
@@ -70,11 +71,6 @@ def http_of(port: int, **more: Any) -> CheckAnswer:
     )
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 # --- tcp ---------------------------------------------------------------------------------------------------------
 
 
@@ -82,8 +78,7 @@ def test_tcp_is_ok_where_something_listens_and_refused_where_nothing_does() -> N
     with server(lambda connection: None) as port:
         assert run_check(CheckSettings(name="c", type="tcp", host="127.0.0.1", port=port)).state == "ok"
     assert (
-        run_check(CheckSettings(name="c", type="tcp", host="127.0.0.1", port=closed_port())).state
-        == "refused"
+        run_check(CheckSettings(name="c", type="tcp", host="127.0.0.1", port=free_port())).state == "refused"
     )
 
 
@@ -180,7 +175,7 @@ def test_ssh_tells_the_stage_that_was_reached() -> None:
     with server(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_8.7\r\n")) as port:
         answer = ssh_of(port, SHORT_S)
     assert (answer.state, answer.facts["banner"]) == ("kex_timeout", "SSH-2.0-OpenSSH_8.7")
-    assert ssh_of(closed_port()).state == "refused"
+    assert ssh_of(free_port()).state == "refused"
 
 
 def test_ssh_is_ok_when_the_key_exchange_is_answered() -> None:

@@ -15,10 +15,12 @@ from agent.evidence import (
     add_io,
     fit,
     gather,
+    joined,
     kernel_lines,
     program_lines,
     redact,
     related_series,
+    remembered,
     size_of,
     thin,
     top_processes,
@@ -194,6 +196,12 @@ def test_kernel_lines_of_the_last_hour_are_told_and_those_of_the_boot_are_not(la
     assert kernel_lines(lay({"dev/kmsg": f"6,1,{old},-;Run /init as init process"}), {}, clock) == []
 
 
+def test_a_record_of_the_kernel_that_is_not_understood_is_counted(lay: Lay) -> None:
+    notes: Dict[str, Any] = {}
+    assert kernel_lines(lay({"dev/kmsg": "no record of the kernel's"}), notes, FixedClock()) == []
+    assert notes == {"kernel_log": "1 of the last records not understood"}
+
+
 def test_findings_of_one_moment_share_the_look_at_processes_and_not_what_the_kernel_just_said(
     lay: Lay,
 ) -> None:
@@ -234,3 +242,15 @@ def test_who_reads_and_writes_is_asked_of_root_where_we_are_not_told(lay: Lay) -
     assert notes == {}
     add_io(rows[:0], root, notes, lambda question: NoAnswer("no"))
     assert notes == {"io": "no"}
+
+
+def test_the_line_that_raised_the_finding_is_told_though_the_kernel_has_said_much_since() -> None:
+    clock = FixedClock(10_000_000, mono_ms=2_000_000)
+    said = "EXT4-fs error (device vdb1): ext4_find_entry:1455: inode #2"
+    raised = change("fs", "ext4_err", facts={"kmsg": Fact(said)})
+    memory = remembered(raised, OneSeries([]), clock)
+    later = {"at_ms": 2, "source": "kernel", "text": "port1: entered promiscuous mode"}
+    assert [line["text"] for line in joined(Evidence(log=[later]), memory).log] == [said, later["text"]]
+    again = {"at_ms": 1, "source": "kernel", "text": said}
+    assert joined(Evidence(log=[again, later]), memory).log == [again, later]
+    assert remembered(change("fs"), OneSeries([]), clock).log == []

@@ -7,7 +7,6 @@ storrest publishes it in its tests; serial numbers and drives are left out, othe
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Union
 
@@ -58,8 +57,11 @@ NONE_FOUND = document(
 
 
 def swept(raid: Raid, at_ms: int) -> List[Sample]:
-    raid.sweep(at_ms)
-    time.sleep(0.05)  # the question is asked in a thread of its own
+    """What is known when the question, which is asked in a thread of its own, is answered."""
+    first = raid.sweep(at_ms)
+    if raid._errand is None:
+        return first
+    assert raid._errand.wait(20)
     return raid.sweep(at_ms + 1)
 
 

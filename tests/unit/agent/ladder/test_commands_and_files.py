@@ -63,21 +63,25 @@ def test_the_exit_status_is_the_state(folder, status, state) -> None:
     assert answer.facts == {"exit_status": status, "numbers": {"/": 2643e6}, "units": {"/": "B"}}
 
 
+def runs(command: str) -> str:
+    done = subprocess.run(["pgrep", "-f", command], capture_output=True, text=True, check=False)
+    return done.stdout
+
+
 def test_a_plugin_that_hangs_is_killed_with_all_that_it_started(folder) -> None:
     mark = f"7{os.getpid()}"
     entry(folder, "c", script(folder, f"sleep {mark} &\nsleep {mark}\n"))
-    begun = time.monotonic()
-    answer = ask(folder, timeout_s=0.5)
-    assert answer.state == "timeout" and time.monotonic() - begun < 3
-    time.sleep(0.1)
-    left = subprocess.run(["pgrep", "-f", f"sleep {mark}"], capture_output=True, text=True, check=False)
-    assert left.stdout == ""
+    assert ask(folder, timeout_s=0.5).state == "timeout"
+    end = time.monotonic() + 20
+    while (left := runs(f"sleep {mark}")) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert left == ""
 
 
 def test_what_a_plugin_leaves_behind_does_not_hold_us(folder) -> None:
-    entry(folder, "c", script(folder, "echo fine\nsleep 3 &\nexit 0\n"))
+    entry(folder, "c", script(folder, "echo fine\nsleep 20 &\nexit 0\n"))
     begun = time.monotonic()
-    assert ask(folder).state == "ok" and time.monotonic() - begun < 2
+    assert ask(folder).state == "ok" and time.monotonic() - begun < 15
 
 
 def test_a_flood_of_output_is_bounded_and_does_not_stop_the_plugin(folder) -> None:

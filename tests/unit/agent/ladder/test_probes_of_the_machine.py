@@ -14,6 +14,7 @@ from typing import Any, Dict, List
 import pytest
 
 from agent.checks.systemctl import Unavailable
+from agent.samplers import disk_probe, time_source
 from agent.samplers.disk_probe import BLOCK, BLOCKS, DiskProbe, OwnFile
 from agent.samplers.program_log import LINES_MAX, ProgramLog
 from agent.samplers.spin import HOUR_MS, RUNS, Spin, work_ms
@@ -21,6 +22,7 @@ from agent.samplers.throttle import CpuLimit, levels
 from agent.samplers.time_source import TimeSource
 from agent.signals.parsers.error import ParseError
 from agent.signals.parsers.ntp import NTP_VARIABLES, parse_chrony, parse_ntp_variables
+from tests.tools.ports import free_port
 
 DEAD = ("127.0.0.1", 9)
 
@@ -32,6 +34,13 @@ def only(samples: List[Any], signal: str) -> Any:
 
 
 # --- disk probe --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def patient(monkeypatch) -> None:
+    """What answers at once is waited for, also where this machine is busy."""
+    for module in (disk_probe, time_source):
+        monkeypatch.setattr(module, "QUICK_WAIT_S", 20.0)
 
 
 def test_the_own_file_is_read_past_the_cache_where_the_file_system_allows_it(tmp_path) -> None:
@@ -69,12 +78,13 @@ def test_a_read_that_does_not_end_is_told_by_its_age_and_costs_one_thread(tmp_pa
     ages = [only(probe.sweep(at), "disk.probe_ms") for at in range(10_000, 310_000, 10_000)]
     assert ages[:2] == [10_000.0, 20_000.0] and ages[-1] == 300_000.0
     assert (len(calls), threading.active_count()) == (1, threads)
+    assert probe._errand is not None
     release.set()
-    time.sleep(0.05)
+    assert probe._errand.wait(20)
     assert only(probe.sweep(310_000), "disk.probe_ms") == 1.0
 
 
-def test_a_read_much_slower_than_usual_is_asked_again_with_every_sweep(tmp_path) -> None:
+def test_a_read_much_slower_than_usual_is_asked_again_with_every_sweep(tmp_path, patient) -> None:
     times = iter([1.0] * 5 + [80.0, 90.0, 1.0, 1.0])
     probe = DiskProbe(tmp_path, measure=lambda: next(times))
     quiet = [at for at in range(0, 300_000, 10_000) if probe.sweep(at)]
@@ -83,7 +93,7 @@ def test_a_read_much_slower_than_usual_is_asked_again_with_every_sweep(tmp_path)
     assert busy == [300_000, 310_000, 320_000]
 
 
-def test_a_file_system_without_direct_reads_is_a_lack(tmp_path) -> None:
+def test_a_file_system_without_direct_reads_is_a_lack(tmp_path, patient) -> None:
     def refuse() -> float:
         raise OSError(errno.EINVAL, "Invalid argument")
 
@@ -136,7 +146,7 @@ def test_a_real_chronyd_says_which_source_it_follows(tmp_path, require_package) 
     require_package("chrony")
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    port = 20_000 + os.getpid() % 10_000
+    port = free_port()
     (tmp_path / "c.conf").write_text(
         f"local stratum 5\nport 0\ncmdport {port}\nbindcmdaddress 127.0.0.1\nbindcmdaddress {tmp_path}/none/sock\n"
         f"pidfile {tmp_path}/pid\ndriftfile {tmp_path}/drift\n"
@@ -191,7 +201,7 @@ def test_ntpds_variables_name_its_source() -> None:
         parse_ntp_variables(NTP_VARIABLES)
 
 
-def test_timesyncd_is_asked_by_a_process_and_seldom(tmp_path) -> None:
+def test_timesyncd_is_asked_by_a_process_and_seldom(tmp_path, patient) -> None:
     asked: List[int] = []
 
     def ask() -> str:
@@ -207,7 +217,7 @@ def test_timesyncd_is_asked_by_a_process_and_seldom(tmp_path) -> None:
     assert source.lacks() == {}
 
 
-def test_without_any_daemon_the_source_is_lacking(tmp_path) -> None:
+def test_without_any_daemon_the_source_is_lacking(tmp_path, patient) -> None:
     source = TimeSource(tmp_path, chrony=DEAD, ntp=DEAD)
     assert source.sweep(0) == [] and source.lacks() == {"clk.ntp_source": "no time daemon answers"}
 

@@ -66,6 +66,12 @@ def test_a_line_of_a_known_cause_is_a_sample_of_the_host_and_of_its_cause(ring: 
     ]
 
 
+def test_a_line_leaves_without_what_reads_like_a_secret(ring: Ring) -> None:
+    line = "INFO: task password=hunter2:77 blocked for more than 120 seconds."
+    values = {s.value for s in ring.says(watch(ring), 1, line) if s.signal == "kmsg"}
+    assert values == {"INFO: task password=[removed] blocked for more than 120 seconds."}
+
+
 def test_other_lines_make_no_sample(ring: Ring) -> None:
     assert told(ring.says(watch(ring), 1, "usb 1-1: new high-speed USB device")) == []
 
