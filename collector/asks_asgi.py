@@ -33,6 +33,7 @@ from collector.store.engine import Store, StoreError
 from collector.trace import HopOwners
 from config.clock import Clock
 from config.log import fields
+from ticketing.json_path import read_json
 
 log = logging.getLogger(__name__)
 
@@ -179,9 +180,9 @@ class AsksApp:
         if isinstance(body, Rejected):
             return body
         try:
-            raw = msgspec.json.decode(body)
+            raw = read_json(body)
             answers = raw["answers"]
-        except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             return NOT_JSON
         if not isinstance(answers, list):
             return NOT_JSON

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.intake import Rejected
@@ -19,6 +18,7 @@ from collector.mirrors import is_signed
 from collector.store.engine import Store, StoreError
 from config.clock import Clock
 from config.log import fields
+from ticketing.json_path import read_json
 from ticketing.mirrors import links
 from ticketing.mirrors.desk import Fault
 from ticketing.mirrors.desks import Desks
@@ -75,8 +75,10 @@ class HooksApp:
     def take(self, name: str, body: bytes) -> Rejected | None:
         """A signed webhook's body: the ticket that it names is looked at soon."""
         try:
-            told = msgspec.json.decode(body, type=dict)
-        except msgspec.MsgspecError:
+            told = read_json(body)
+        except ValueError:
+            return NOT_JSON
+        if not isinstance(told, dict):
             return NOT_JSON
         now_ms = self._clock.now_ms()
         try:

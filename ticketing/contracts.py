@@ -23,7 +23,7 @@ from ticketing import audit, tables
 from ticketing.contract_plan import NEW, RETIRED, Change, plan
 from ticketing.documents import digest, document, from_document
 from ticketing.duty import Absence, Person, Roster, Rota
-from ticketing.model import INTERNAL_CONTRACT, OPEN_STATES, TicketState
+from ticketing.model import INTERNAL_CONTRACT, OPEN_STATES, Reason, TicketState, Verdict, named_in_line
 from ticketing.terms import Contract, HostTerms
 
 PEOPLE_FILE = "people.yaml"
@@ -107,9 +107,49 @@ class Book:
         contract_id = self.host_contract.get(host_id)
         return None if contract_id is None else self.contracts[contract_id]
 
+    def for_contract(
+        self, verdict: Verdict, contract_id: str, host_ids: Sequence[str] | None = None
+    ) -> Verdict:
+        """The verdict as this contract may read it: of ``host_ids``, its hosts, and without a name of another's.
+
+        Clients must not read each other's names: neither of those who fell too nor of those who are well.
+        """
+        own = frozenset(verdict.affected if host_ids is None else host_ids)
+        everybody = _as_set(verdict.affected)
+
+        def may_read(name: object) -> bool:
+            # What is no word came from a client's server, and is no host's name.
+            if contract_id == INTERNAL_CONTRACT or not isinstance(name, str) or name in own:
+                return True
+            return name not in everybody and self.host_contract.get(name, contract_id) == contract_id
+
+        def cut(reason: Reason) -> Reason:
+            lists = {key: v for key, v in reason.params.items() if isinstance(v, list | tuple)}
+            told = {key: [name for name in names if may_read(name)] for key, names in lists.items()}
+            return dataclasses.replace(reason, params={**reason.params, **told}) if told else reason
+
+        summary = cut(verdict.summary)
+        if "host" in summary.params and len(own) < len(everybody):
+            part = summary.params.get("part")
+            mine = {"host": named_in_line(sorted(own)), "part": part if may_read(part) else min(own)}
+            summary = dataclasses.replace(summary, params={**summary.params, **mine})
+        return dataclasses.replace(
+            verdict,
+            affected=tuple(sorted(own)),
+            reasons=tuple(map(cut, verdict.reasons)),
+            would_change=tuple(map(cut, verdict.would_change)),
+            summary=summary,
+        )
+
     def version(self, contract_id: str) -> int:
         """The version whose terms hold; 0 for a retired contract without tickets."""
         return self.versions.get(contract_id, 0)
+
+
+@functools.lru_cache(maxsize=8)
+def _as_set(hosts: tuple[str, ...]) -> frozenset[str]:
+    """Thousands of children ask for the same set."""
+    return frozenset(hosts)
 
 
 def internal_contract() -> Contract:

@@ -309,6 +309,18 @@ def may_reopen(contract: Contract, row: RowLike, now_ms: int) -> bool:
     )
 
 
+def judged_alike(row: RowLike, verdict: Verdict) -> bool:
+    """Whether the ticket stands under this class and cause already."""
+    return (row["class"], row["root_cause"]) == (verdict.class_, verdict.root_cause)
+
+
+def judged_anew(row: RowLike, verdict: Verdict) -> Reason:
+    """From which class and cause to which a ticket's judgement changes."""
+    key = "reason.intake.other_cause" if row["class"] == verdict.class_ else "reason.intake.requalified"
+    was = {"class_before": row["class"], "cause_before": row["root_cause"]}
+    return Reason(key, {**was, "class_": verdict.class_, "cause": verdict.root_cause})
+
+
 def reopened(
     tx: Connection,
     book: Book,
@@ -346,17 +358,21 @@ def reopened(
     knowledge.refuted(tx, row["id"], now_ms)
     held = ledger.turn_clocks(tx, book, row, changes)
     called = calls.called_back(tx, contract, after, actor)
+    why = [reason] if verdict is None or judged_alike(row, verdict) else [reason, judged_anew(row, verdict)]
     body = {
         **lines.as_body(called),
         "reason": reason.to_dict(),
-        "reasons": [] if verdict is None else [r.to_dict() for r in verdict.reasons],
+        "reasons": [r.to_dict() for r in (*why[1:], *(verdict.reasons if verdict is not None else ()))],
         "clocks": ledger.as_dicts(changes),
         "text": text,
     }
+    if len(why) > 1:  # what came back may be something else; a statement of the time before asks what it was
+        body["before"] = {"class": row["class"], "root_cause": row["root_cause"], "line": row["line"]}
+        body["after"] = {"class": after["class"], "root_cause": after["root_cause"], "line": after["line"]}
     event_id = ledger.write_event(tx, row["id"], now_ms, actor, "reopen", body, is_public=True)
     ledger.plan_next_step(tx, book, after, held, now_ms)
-    outbox.announce(tx, contract, after, "reopen", event_id, now_ms, reasons=[reason], text=text)
-    calls.call(tx, contract, after, called, Moment("reopen", event_id, now_ms, [reason], text))
+    outbox.announce(tx, contract, after, "reopen", event_id, now_ms, reasons=why, text=text)
+    calls.call(tx, contract, after, called, Moment("reopen", event_id, now_ms, why, text))
     return after
 
 

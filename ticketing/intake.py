@@ -10,7 +10,6 @@ The machine opens classes 1 and 2 only; 3 to 6 are proposed to people. It resolv
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -98,37 +97,9 @@ def open_by_contract(tx: Connection, book: Book, verdict: Verdict, now_ms: int) 
     outcomes = [parent]
     for contract_id, host_ids in sorted(by_contract.items()):
         if contract_id != INTERNAL_CONTRACT:
-            own = for_hosts(verdict, host_ids)
+            own = book.for_contract(verdict, contract_id, host_ids)
             outcomes.append(open_or_join(tx, book, own, contract_id, now_ms, parent_id=parent.ticket_id))
     return outcomes
-
-
-def for_hosts(verdict: Verdict, host_ids: Sequence[str]) -> Verdict:
-    """The verdict as one contract may read it: lists of hosts in its reasons are cut to its own."""
-    own, everybody = frozenset(host_ids), _as_set(verdict.affected)
-
-    def cut(reason: Reason) -> Reason:
-        params = {
-            key: [v for v in value if v in own or v not in everybody]
-            if isinstance(value, list | tuple)
-            else value
-            for key, value in reason.params.items()
-        }
-        return dataclasses.replace(reason, params=params)
-
-    return dataclasses.replace(
-        verdict,
-        affected=tuple(sorted(own)),
-        reasons=tuple(cut(r) for r in verdict.reasons),
-        would_change=tuple(cut(r) for r in verdict.would_change),
-        summary=cut(verdict.summary),
-    )
-
-
-@functools.lru_cache(maxsize=8)
-def _as_set(hosts: tuple[str, ...]) -> frozenset[str]:
-    """Thousands of children ask for the same set."""
-    return frozenset(hosts)
 
 
 def requalify(tx: Connection, book: Book, ticket_id: int, verdict: Verdict, now_ms: int) -> Outcome:
@@ -145,9 +116,7 @@ def requalify(tx: Connection, book: Book, ticket_id: int, verdict: Verdict, now_
         return Outcome("recorded", ticket_id, refusal)
     if _same_judgement(row, verdict):
         return Outcome("joined", ticket_id, Reason("reason.intake.unchanged"))
-    key = "reason.intake.other_cause" if row["class"] == verdict.class_ else "reason.intake.requalified"
-    was = {"class_before": row["class"], "cause_before": row["root_cause"]}
-    reason = Reason(key, {**was, "class_": verdict.class_, "cause": verdict.root_cause})
+    reason = effects.judged_anew(row, verdict)
     effects.requalified(tx, book, row, verdict, reason, now_ms)
     return Outcome("joined", ticket_id, reason)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NewType
 
 TicketId = NewType("TicketId", int)
@@ -200,3 +200,12 @@ def problem_key(subject: str, family: str) -> str:
     if len(key) <= MAX_PROBLEM:
         return key
     return f"{key[: MAX_PROBLEM - 33]}~{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+NAMED_MAX = 3
+
+
+def named_in_line(hosts: Sequence[str]) -> str:
+    """The first few by name, the others counted: it is one line."""
+    more = len(hosts) - NAMED_MAX
+    return ", ".join(hosts[:NAMED_MAX]) + (f" +{more}" if more > 0 else "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 import re
 import urllib.parse
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from typing import Any
 from collector.providers.adapter import EVENTS_MAX, AdapterFault, ProviderEvent, Told, plain_text
 from collector.providers.fetch import fetch
 from collector.providers.terms import EventsPlace, ProviderTerms, Request, StatesPlace, StatusPlace
-from ticketing.json_path import MISSING, at_path
+from ticketing.json_path import MISSING, at_path, read_json
 
 MACHINES_MAX = 200
 """Most requests for single machines in one round."""
@@ -72,8 +71,8 @@ class HttpJson:
             body=request.body,
         )
         try:
-            return json.loads(raw)
-        except (ValueError, RecursionError):
+            return read_json(raw)
+        except ValueError:
             raise AdapterFault(f"{url.partition('?')[0]} answers with something that is not JSON") from None
 
 

@@ -15,7 +15,7 @@ import requests
 
 from config.clock import Clock, SystemClock
 from ticketing.channels.webhook import retry_after_s
-from ticketing.json_path import MISSING, at_path
+from ticketing.json_path import MISSING, at_path, read_json
 from ticketing.messages import compose_plain, own_parts
 from ticketing.outbox import Delivered, GaveUp, Later, Result
 from ticketing.provider_terms import filled
@@ -93,8 +93,8 @@ def _judged(status: int, retry_after: str | None, raw: bytes, api: Mapping[str, 
     if not 200 <= status < 300:
         return Later(f"the provider's API answered {status}", retry_after_s(retry_after, now_ms))
     try:
-        found = at_path(json.loads(raw), api["number"]) if api["number"] else MISSING
-    except (ValueError, RecursionError):
+        found = at_path(read_json(raw), api["number"]) if api["number"] else MISSING
+    except ValueError:
         found = MISSING
     is_number = isinstance(found, str | int) and not isinstance(found, bool)
     return Delivered(reference=str(found)[:100] if is_number else "")

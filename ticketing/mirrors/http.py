@@ -5,7 +5,6 @@ A refused connection and a 4xx did nothing there; a time-out, a broken connectio
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import requests
 
 from config.clock import Clock
 from ticketing.channels.webhook import retry_after_s
+from ticketing.json_path import read_json
 from ticketing.mirrors.desk import Fault, Gone
 from ticketing.mirrors.terms import DeskTerms
 
@@ -37,7 +37,7 @@ class Line:
         if not raw:
             return None
         try:
-            return json.loads(raw)
+            return read_json(raw)
         except ValueError as error:
             # A proxy's error page under a 200, or an answer that was cut off: nobody knows what was done.
             raise Fault(f"the desk answered {method} {path} with what is no JSON: {error}") from error

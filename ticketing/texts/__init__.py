@@ -5,7 +5,8 @@ read at run time (no compiled ones that could be stale). Rooms add their folders
 in strict mode (tests); in production it is shown as the key, with one warning, since a ticket must never fail for a word.
 
 In a text, ``{x:.1f}`` gets the language's decimal sign; ``{cause:@cause}`` is the text ``cause.<value>``; ``{at_ms:when}``,
-``{at_ms:clock}`` and ``{for_ms:duration}`` are instants and durations in words. Lists are joined, the first ten of them.
+``{at_ms:clock}`` and ``{for_ms:duration}`` are instants and durations in words. Lists are joined, the first ten of them;
+``{hosts:named}`` says of an empty one that those are other contracts'.
 """
 
 from __future__ import annotations
@@ -221,6 +222,10 @@ class _Formatter(string.Formatter):
             return owner.clock(int(value))
         if format_spec == "duration":
             return owner.duration(value)
+        if format_spec == "named":
+            if not value:
+                return owner.get("list.unnamed")
+            format_spec = ""
         if isinstance(value, list | tuple):
             shown = ", ".join(str(v) for v in value[:MAX_LISTED])
             return shown + (f", … (+{len(value) - MAX_LISTED})" if len(value) > MAX_LISTED else "")

@@ -7,7 +7,6 @@ each value must be a plain word; the secret comes from a file into a header and 
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from collector.providers.adapter import AdapterFault
 from collector.providers.fetch import fetch
 from config.clock import perf_seconds
 from config.loader import setting
-from ticketing.json_path import MISSING, at_path
+from ticketing.json_path import MISSING, at_path, read_json
 from ticketing.terms import Faults
 
 ACCEPTS = frozenset({200, 201, 202, 204})
@@ -104,7 +103,7 @@ def call(
     except OSError as error:
         return Told(fault=f"{options.secret_file}: {error.strerror}", is_sent=False)
     try:
-        answer = json.loads(octets) if octets.strip() else None
+        answer = read_json(octets) if octets.strip() else None
     except ValueError:
         return Told(fault="the answer is no JSON")
     return Told(answer=answer)

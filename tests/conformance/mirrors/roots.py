@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -19,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.e2e.systemd import base
+from tests.tools.ports import free_port
 
 UP_WITHIN_S = 120
 HERE = Path(__file__).parent
@@ -98,7 +98,7 @@ def root(recipe: Recipe, say: Callable[[str], None]) -> Path:
 def started(kind: str, folder: Path) -> Iterator[Started]:
     """The desk of this root, on a free port of loopback, empty."""
     recipe = RECIPES[kind]
-    port = _free_port()
+    port = free_port()
     console = Path(f"{base.CACHE}/{kind}.console")
     words = [
         "setpriv", "--pdeathsig", "TERM", "--",
@@ -146,9 +146,3 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], console: Path) -> None
         except OSError:
             time.sleep(0.2)
     raise AssertionError(f"{url} does not answer:\n{console.read_text(errors='replace')[-3000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sqlalchemy import func, select
 from config import loader
 from config.loader import ConfigError
 from ticketing import contracts, tables
+from ticketing.model import Reason
 from ticketing.terms import Contract
 
 NOW_MS = 1_767_600_000_000
@@ -178,3 +180,23 @@ def test_a_planned_window_covers_its_hosts_in_the_contract_s_time():
     assert contract.window_at("h", NOW_MS) is not None  # 10:00 in Kyiv
     assert contract.window_at("g", NOW_MS) is None
     assert contract.window_at("h", NOW_MS + 3_600_000) is None
+
+
+def test_a_contract_reads_no_name_of_another_s_server_be_it_fallen_or_well(make):
+    def guarded(name, *hosts):
+        terms = ", ".join(f"{{id: {host}}}" for host in hosts)
+        return loader.parse(f"{{id: {name}, title: {name}, hosts: [{terms}]}}", Contract)
+
+    book = contracts.Book.of([guarded("acme", "a1", "a2"), guarded("beta", "b1", "b2")])
+    odd = {"what": "a server's own map"}
+    verdict = make(
+        affected=("a1", "b1"),
+        reasons=(Reason("reason.net.segment_too", {"hosts": ["a2", "b1", "b2", "nobody-s", odd], "n": 5}),),
+        summary=Reason("summary.net.provider_edge", {"host": "a1, b1", "part": "a1"}),
+    )
+    read = book.for_contract(verdict, "beta", ["b1"])
+    assert read.reasons[0].params == {"hosts": ["b1", "b2", "nobody-s", odd], "n": 5}
+    assert (read.affected, read.summary.params) == (("b1",), {"host": "b1", "part": "b1"})
+    alone = book.for_contract(dataclasses.replace(verdict, affected=("a1",)), "acme")
+    assert alone.reasons[0].params["hosts"] == ["a2", "nobody-s", odd]
+    assert book.for_contract(verdict, "internal") == verdict

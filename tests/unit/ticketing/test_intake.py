@@ -139,6 +139,18 @@ def test_a_fault_that_returns_in_the_window_resumes_ticket_and_clock(tx, book, v
     assert resolution.running_since_ms == NOW_MS + 5 * HOUR_MS
 
 
+def test_what_comes_back_as_something_else_says_so_in_the_history(tx, book, verdict, make):
+    ticket_id = intake.open_or_join(tx, book, verdict, "acme", NOW_MS).ticket_id
+    intake.resolve(tx, book, ticket_id, Reason("reason.x"), NOW_MS + HOUR_MS)
+    again = make(class_=1, root_cause="virt.storage_backend")
+    assert intake.open_or_join(tx, book, again, "acme", NOW_MS + 5 * HOUR_MS).verb == "reopened"
+    events = tables.ticket_events
+    body = tx.execute(select(events.c.body).where(events.c.kind == "reopen")).scalar_one()
+    assert (body["before"]["class"], body["before"]["root_cause"]) == (2, "os.disk_full")
+    assert (body["after"]["class"], body["after"]["root_cause"]) == (1, "virt.storage_backend")
+    assert body["reasons"][0]["key"] == "reason.intake.requalified"
+
+
 def test_a_fault_that_returns_later_is_a_new_ticket_linked_to_the_old(tx, book, verdict):
     first = intake.open_or_join(tx, book, verdict, "acme", NOW_MS)
     intake.resolve(tx, book, first.ticket_id, Reason("reason.x"), NOW_MS + HOUR_MS)

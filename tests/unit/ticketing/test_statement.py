@@ -206,6 +206,15 @@ def test_a_reopened_ticket_adds_its_second_time_and_its_gap_is_nobodys():
     assert (made.tickets[0].reopened, made.tickets[0].resolution.spent_ms) == (1, 3 * H)
 
 
+def test_what_came_back_in_the_next_month_as_something_else_does_not_change_this_one():
+    events = (opened(at("10-31 10:00")), resolved(at("10-31 12:00")))
+    again = told(at("11-01 02:00"), "reopen", change("resolution", "resume", at("11-01 02:00")),
+                 before={"class": 2, "root_cause": "os.agent_down"}, after={"class": 1, "root_cause": "hw.disk"})  # fmt: skip
+    ticket = history(1, *events, again, class_=1, root_cause="hw.disk")
+    made = statement(ALWAYS, OCTOBER, [ticket], at("12-01 00:00"))
+    assert (made.tickets[0].class_, made.tickets[0].root_cause) == (2, "os.agent_down")
+
+
 def test_a_merged_ticket_is_told_by_the_one_that_took_it():
     merged = told(at("10-05 11:00"), "merge", change("resolution", "stop", at("10-05 11:00"), why="moot"),
                   ticket=1, into=2)  # fmt: skip

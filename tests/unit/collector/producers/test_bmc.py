@@ -15,6 +15,7 @@ from collector.observed import recent
 from collector.probes import RealNetwork
 from collector.store.engine import Store
 from collector.vantage import Vantage
+from tests.tools.ports import free_port
 
 pytestmark = pytest.mark.collector
 
@@ -61,10 +62,7 @@ def test_rubbish_and_another_ones_answer_are_no_answer() -> None:
 
 
 def test_where_nobody_listens_it_is_dead_and_a_name_that_is_none_is_said_so() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    assert bmc.run("127.0.0.1", 0.5, port).state == "dead"
+    assert bmc.run("127.0.0.1", 0.5, free_port()).state == "dead"
     assert bmc.run("no-such-name.invalid", 0.5).state in ("dns", "dead")
 
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -49,45 +50,59 @@ def test_a_closed_port_and_a_silent_one_are_told_apart(sshd) -> None:
         began = time.monotonic()
         said = say(sshd.target(port=silent.getsockname()[1]), "ping", 2)
         assert said.state == "banner_timeout"
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 20
         port = silent.getsockname()[1]
     assert say(sshd.target(port=port), "ping", 2).state == "refused"
 
 
 def test_a_banner_and_then_nothing_ends_in_time(sshd) -> None:
+    over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def greet() -> None:
             peer, _ = server.accept()
             peer.sendall(b"SSH-2.0-half\r\n")
-            time.sleep(6)
+            over.wait(60)
             peer.close()
 
         threading.Thread(target=greet, daemon=True).start()
         began = time.monotonic()
         said = say(sshd.target(port=server.getsockname()[1]), "ping", 3)
         assert said.state == "kex_timeout"
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 30
+        over.set()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_link_that_is_cut_in_the_middle_never_hangs_and_the_step_was_done_all_the_same(
     sshd, cut, tmp_path
 ) -> None:
-    proof = tmp_path / "done"
-    sshd.allow("asks", "slow", f"sleep 1; echo x > {proof}; sleep 30\n")
-    threading.Timer(0.8, cut.is_cut.set).start()
+    begun, proof = tmp_path / "begun", tmp_path / "done"
+    sshd.allow("asks", "slow", f"echo x > {begun}; sleep 1; echo x > {proof}; sleep 60\n")
+
+    def cut_it() -> None:
+        until(begun.exists)
+        cut.is_cut.set()
+
+    threading.Thread(target=cut_it, daemon=True).start()
     began = time.monotonic()
     said = say(sshd.target(port=cut.port), "ask a1+b9 50 slow", 4)
     assert said.is_unknown
-    assert time.monotonic() - began < 6
-    assert proof.exists()
+    assert time.monotonic() - began < 30
+    until(proof.exists)
 
 
 def test_a_command_that_does_not_end_is_late_at_the_deadline(sshd) -> None:
     sshd.allow("asks", "forever", "sleep 60\n")
     began = time.monotonic()
     assert say(sshd.target(), "ask a1+b9 50 forever", 2).state == "late"
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30
 
 
 def test_a_hundred_megabytes_do_not_fill_our_memory(sshd) -> None:
