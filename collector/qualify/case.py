@@ -161,11 +161,6 @@ class Case:
             s for s in self.seen if s.signal == signal and began - before_ms <= s.at_ms <= began + after_ms
         )
 
-    def words_of_provider(self, before_ms: int, after_ms: int) -> tuple[str, ...]:
-        """What the provider's log says of this host around the beginning of the fault, oldest first."""
-        said = self.happened("prov.event", before_ms, after_ms)
-        return tuple(str(s.value) for s in said if s.host_id == self.host.id)
-
     def provider_status(self) -> str:
         """The provider's own word on itself now, "" where nobody reads it."""
         provider = self.host.place("provider")
@@ -294,10 +289,12 @@ def held_from_body(body: Mapping[str, Any], **columns: Any) -> Held:
     facts = {str(name): fact_from(raw) for name, raw in _mapping(body.get("facts")).items()}
     evidence = _mapping(body.get("evidence"))
     log = evidence.get("log")
-    lines = tuple(
-        str(e.get("text", "")) for e in (log if isinstance(log, list) else ()) if isinstance(e, Mapping)
-    )
-    return Held(facts=facts, lines=lines, notes=_mapping(evidence.get("notes")), **columns)
+    lines = [str(e.get("text", "")) for e in (log if isinstance(log, list) else ()) if isinstance(e, Mapping)]
+    # Of a talkative kernel the last lines that were gathered need not hold the one by which the finding was raised.
+    said = facts.get("kmsg")
+    own = [text for text in (said.first, said.now) if isinstance(text, str) and text] if said else []
+    lines = [*dict.fromkeys(text for text in own if text not in lines), *lines]
+    return Held(facts=facts, lines=tuple(lines), notes=_mapping(evidence.get("notes")), **columns)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ takes the host with it, is found by other rules."""
 SAME_HOUR = 0.6
 """Share of the last seven days with the same pattern at this hour from which on it is usual."""
 LOAD_FAMILIES = frozenset({"cpu", "io", "network", "memory"})
+MAINTENANCE = "reason.quiet.maintenance"
 OWN_DEMAND = frozenset({"os.cpu_demand", "os.io_demand", "os.plan_limit", "os.memory_leak", "os.softirq"})
 """Causes that a job of our own explains; what the layer below does has no timetable of ours."""
 SLOWER = 2.0
@@ -128,7 +129,7 @@ def maintenance(case: Case) -> Reason | None:
     """The provider says that it works on its own, and this is what such work does."""
     if case.provider_status() != "maintenance" or case.subject.family not in PROVIDERS_WORK:
         return None
-    return Reason("reason.quiet.maintenance", {"provider": case.host.place("provider")})
+    return Reason(MAINTENANCE, {"provider": case.host.place("provider")})
 
 
 def as_usual(case: Case, verdict: Verdict) -> Reason | None:

@@ -20,7 +20,7 @@ from collector.qualify.rows_silence import SILENCE_ROWS
 from collector.qualify.rows_vantage import VANTAGE_ROWS
 from collector.qualify.score import Score, Weighed, score, weigh
 from collector.qualify.subjects import ELSEWHERE_RULE, subject_of
-from ticketing.model import Reason, Verdict
+from ticketing.model import Reason, Verdict, named_in_line
 
 ROWS: tuple[Row, ...] = (
     *CPU_ROWS,
@@ -96,8 +96,6 @@ OF_A_GROUP = frozenset(
 )
 """Sentences about a rack, node, ...; of a host alone they have one of their own, which names no such thing."""
 
-NAMED_MAX = 3
-
 PATH_GROUP = "path:collector"
 """Scope of trouble on our own way to hosts."""
 
@@ -143,6 +141,8 @@ def _default_cause(case: Case) -> str:
         return "unknown"
     if case.subject.rule == "unclean_boot":
         return "unknown"
+    if case.subject.rule == "guest_down":
+        return "os.service_failed"  # a guest of ours, on a hypervisor of ours
     return DEFAULT_CAUSE.get(case.subject.family, "os.service_failed")
 
 
@@ -184,8 +184,8 @@ def summary(case: Case, cause: str, scope: str, hosts: Sequence[str] = ()) -> Re
     """The ticket's one line: the cause's own sentence about the host (or all of ``hosts``), its part or its group."""
     hosts = hosts or affected(case)
     params = {
-        "host": _names(hosts) or case.host.id,
-        "part": case.subject.subject or case.host.id,
+        "host": named_in_line(hosts) or case.host.id,
+        "part": _part_of(case, cause) or case.host.id,
         "scope": scope.partition(":")[2],
         "n": len(hosts),
     }
@@ -195,10 +195,11 @@ def summary(case: Case, cause: str, scope: str, hosts: Sequence[str] = ()) -> Re
     return Reason(f"summary.{sentence}", params)
 
 
-def _names(hosts: Sequence[str]) -> str:
-    """The first few by name, the others counted: it is one line."""
-    more = len(hosts) - NAMED_MAX
-    return ", ".join(hosts[:NAMED_MAX]) + (f" +{more}" if more > 0 else "")
+def _part_of(case: Case, cause: str) -> str:
+    """The part that the sentence names: what fails for want of room is told by the file system that is full."""
+    if cause == "os.disk_full" and case.subject.family != "fs_space":
+        return next((h.subject for h in case.beside if h.family == "fs_space"), "")
+    return case.subject.subject
 
 
 def _sentence(case: Case, cause: str) -> str:

@@ -29,6 +29,9 @@ def _time_service_failed(case: Case) -> Params | None:
     return holds(bool(failed), units=", ".join(sorted(set(failed))))
 
 
+_SET_BY_HAND = re.compile(r"\bdate\s+(?:-s|--set|-u\s+-s|\d)|timedatectl set-time|hwclock .*(?:-s|--hctosys)")
+
+
 def _suspended(case: Case) -> Params | None:
     """Boot time ran on while monotonic time stood: the machine was saved, or moved (P4)."""
     step = case.number("clk.bt_mono_step_s")
@@ -74,6 +77,8 @@ def _clock_stepped(case: Case) -> Params | None:
 
 
 def _ntp_siblings(case: Case) -> Params | None:
+    if case.done_by_operator(_SET_BY_HAND.search):
+        return None
     drifting = [s.id for s in case.siblings if "clock" in s.families]
     local = case.number("clk.ntp_offset_ms")
     same = bool(drifting) and local is not None and abs(local) < 50.0 and _clock_off(case) is not None

@@ -16,6 +16,10 @@ _MACHINE_CHECK = re.compile(
 )
 _CORRECTED = re.compile(r"EDAC MC\d+: \d+ CE ")
 _PCIE = re.compile(r"AER: (?:Multiple )?(?:Uncorrected|Uncorrectable)|PCIe Bus Error: severity=Uncorrected")
+_CARD_DRIVER = re.compile(
+    r"\b(?:i40e|ice|ixgbe|igb|igc|e1000e?|bnx2x?|bnxt_en|tg3|mlx[45]_core|be2net|cxgb4|qede|qlcnic|sfc|atlantic|r8169|nfp) "
+    r"[\da-f:.]+: "
+)
 _HOT = re.compile(r"temperature above threshold, cpu clock throttled")
 _SEL_COOLING = re.compile(r"(?i)\bfan\b|temperature|thermal|overheat")
 _SEL_MEMORY = re.compile(r"(?i)\becc\b|memory .*(?:error|fail)|dimm")
@@ -94,6 +98,12 @@ def _corrected(case: Case) -> Params | None:
 
 def _pcie(case: Case) -> Params | None:
     line = case.has_line(_PCIE.search)
+    return holds(bool(line) and _pcie_card(case) is None, line=line[:160])
+
+
+def _pcie_card(case: Case) -> Params | None:
+    """The device that complains is a network card, by its driver."""
+    line = case.has_line(lambda text: _PCIE.search(text) and _CARD_DRIVER.search(text))
     return holds(bool(line), line=line[:160])
 
 
@@ -211,6 +221,16 @@ HARDWARE_ROWS: Sequence[Row] = (
     ),
     row("hw.corrected", "hardware", "hw.memory", WEAK, "hardware", "signals.md 4 edac", _corrected),
     row("hw.pcie", "hardware kernel", "", STRONG, "hardware", "signals.md 3.6 H7, 4 aer", _pcie),
+    row(
+        "hw.pcie_card",
+        "hardware kernel network",
+        "hw.nic",
+        STRONG,
+        "hardware",
+        "signals.md 3.6 H7, 4 aer",
+        _pcie_card,
+        says="hw.pcie",
+    ),
     row("hw.hot_line", "hardware cpu", "hw.thermal", STRONG, "hardware", "signals.md 3.6 H8, 4", _hot_line),
     row(
         "hw.log_cooling",

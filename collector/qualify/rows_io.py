@@ -16,6 +16,7 @@ PROBE_SLOW_MS = 10.0
 PROBE_HIGH_MS = 50.0
 """A single read that takes so long is slow on any disk (as the rule ``disk_probe_slow``)."""
 DEMAND_FACTOR = 2.0
+STEADY = 0.9
 CAP_TOLERANCE = 0.05
 
 BLOCK_ERROR = re.compile(
@@ -89,11 +90,25 @@ def _little(case: Case) -> float:
     return (case.number("disk.iops") or 0.0) * (case.number("disk.await_ms") or 0.0) / 1000.0
 
 
+def _is_at_own_maximum(case: Case) -> bool:
+    """Whether our own deep queue sat before the disk already, and it does what it did then: a longer queue is more demand.
+
+    By Little's law a longer queue and a longer wait are one thing while the rate stays; only what was before tells them apart.
+    """
+    iops, rate = case.number("disk.iops"), case.before("disk.iops")
+    queue, depth = case.number("disk.qdepth"), case.before("disk.qdepth")
+    if iops is None or rate is None or queue is None or depth is None:
+        return False
+    return depth > DEEP_QUEUE and queue > depth and iops >= STEADY * rate
+
+
 def _backend_slow(case: Case) -> Params | None:
     iops, before, queue = case.number("disk.iops"), case.before("disk.iops"), case.number("disk.qdepth")
     if case.host.is_container:
         return None  # section 2: these are the node's figures
     if iops is None or queue is None or not _is_slow(case) or _at_cap(case):
+        return None
+    if _is_at_own_maximum(case):
         return None
     not_more = before is not None and iops <= before * 1.1
     is_natural = queue <= max(DEEP_QUEUE, 1.5 * _little(case))
@@ -113,6 +128,12 @@ def _saturated(case: Case) -> Params | None:
     return holds(
         is_deep and _demand_grew(case) and not _at_cap(case), iops=case.number("disk.iops"), queue=queue
     )
+
+
+def _queue_grew(case: Case) -> Params | None:
+    is_ours = _is_at_own_maximum(case) and not case.host.is_container and not _at_cap(case)
+    iops, queue, before = case.number("disk.iops"), case.number("disk.qdepth"), case.before("disk.qdepth")
+    return holds(is_ours, iops=iops or 0.0, queue=queue or 0.0, before=before or 0.0)
 
 
 def _plan_cap(case: Case) -> Params | None:
@@ -232,6 +253,7 @@ IO_ROWS: Sequence[Row] = (
     row("io.sibling_slow", "io fs", STORAGE, STRONG, "siblings", "signals.md 1 rule 5", _sibling_slow),
     row("io.sibling_fine", "io", "", -MEDIUM, "siblings", "signals.md 1 rule 5", _sibling_fine),
     row("io.saturated", "io", "os.io_demand", -STRONG, "demand", "signals.md 3.3 D3, D5", _saturated),
+    row("io.queue_grew", "io", "os.io_demand", -STRONG, "demand", "signals.md 3.3 D5", _queue_grew),
     row("io.plan_cap", "io", "os.plan_limit", -STRONG - MEDIUM, "demand", "signals.md 3.3 D5", _plan_cap),
     # A device's own complaint is the hardware's word, or the hypervisor's that plays the hardware (rule 4).
     row(

@@ -20,7 +20,7 @@ _TX_TIMEOUT = re.compile(r"NETDEV WATCHDOG: \w+ \(\w*\): transmit queue \d+ time
 
 def _link_down(case: Case) -> Params | None:
     is_down = case.value("net.link") == "down" and not case.ops
-    return holds(is_down and case.host.is_bare_metal, part=case.subject.subject)
+    return holds(is_down and case.host.is_bare_metal, part=case.subject.subject or case.host.id)
 
 
 def _link_flaps(case: Case) -> Params | None:

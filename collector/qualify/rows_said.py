@@ -10,17 +10,24 @@ import re
 from collections.abc import Sequence
 
 from collector.qualify.case import SCOPES, Case
-from collector.qualify.row import MEDIUM, STRONG, WEAK, Params, Row, holds, row
+from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, holds, row
 
 BEFORE_MS = 600_000
 AFTER_MS = 3_600_000
 """Providers write their log late: an entry within the hour after still speaks of this fault."""
+REPORT_AFTER_MS = 24 * 3_600_000
+"""What looks back says so, and comes when they have found out: the next day at the latest, it is hoped."""
 
 # Providers here write in Ukrainian as often as in English; stems, since words are declined.
 _NODE = re.compile(
     r"(?i)(?:host|node|hypervisor)\b.*\b(?:fail|crash|down|dead|lost|died|fence|reboot)|\bHA restart\b|\bevacuat|"
+    r"\bre-?start\w* (?:by|through|via) (?:the )?(?:HA|high.availability)\b|"
     r"(?:вуз(?:ол|л)|нод|гіпервізор|фізичн\w+ сервер)\w*.*(?:збі|збо|авар|відмов|впа|недоступ|перезавантаж|зламав)|"
     r"(?:збій|збою|аварі\w|відмов\w) (?:\w+ )?(?:вузла|ноди|гіпервізора|фізичн\w+)|евакуац|евакуйова"
+)
+_BEFELL = (
+    r"\b(?:crash|panic|watchdog|fail(?:ed|ure)|died|dead\b|hung|unresponsive|fenced|"
+    r"впа[вл]|завис|відмов|збій|збо[юїєм]|авар)"
 )
 _RESET = re.compile(
     r"(?i)\b(?:reset|reboot|restart|power.?(?:off|cycle)|stop|shutdown|shut down|destroy|"
@@ -58,6 +65,12 @@ _CAPACITY = re.compile(
     r"тариф|план\w*|пам.ят|процесор|ліміт|обмежен|квот|ресурс)|cpu\d*/online"
 )
 _LIMITS = re.compile(r"(?i)limit|quota|beancounter|shares|cpuunits|ліміт|обмежен|квот")
+_CPU_SIZE = re.compile(
+    r"(?i)\b(?:v?cpus?|cores?|processor|процесор\w*|ядр\w*|ядер)\b.*(?:limit|cap\b|quota|shares|units|->|→|обмежен|ліміт|квот)|"
+    r"(?:limit|\bcap\b|quota|обмежен|ліміт|квот).*\b(?:v?cpus?|cores?|processor|процесор\w*|ядр\w*|ядер)\b|"
+    r"\b(?:plan|tariff|flavou?r|downgrad\w+|тариф\w*)\b"
+)
+_STEP = re.compile(r"(\d+(?:[.,]\d+)?)[^\d>→]*(?:->|→|to|до|на)\s*(\d+(?:[.,]\d+)?)")
 _PAUSE = re.compile(
     r"(?i)\b(?:snapshot|suspend|paus|migrat|backup|stun|знім(?:ок|к)|снапшот|призупин|пауз|міграц|мігру|резервн\w+ копі)"
 )
@@ -78,18 +91,38 @@ _WORK = re.compile(
 )
 
 
+_LOOKS_BACK = re.compile(
+    r"(?i)post.?(?:incident|mortem)|\b(?:RFO|RCA)\b|root.cause|reason for (?:the )?outage|incident report|"
+    r"(?:was|were) (?:caused|due)|звіт|причин\w+ (?:збо|авар|відмов|простою|недоступ)|спричин"
+)
+
+
+_WITHDRAWS = re.compile(
+    r"(?i)\bcorrection\b|\b(?:previous|earlier) (?:event|statement|notice|message|report)\b|"
+    r"\b(?:event|statement|notice|message|report) (?:is |was )?(?:withdrawn|retracted|wrong|void)\b|"
+    r"спростув|виправлення\b|уточнення\b|попередн\w+ (?:повідомлення|поді\w|запис)"
+)
+
+
 def _events(case: Case) -> list[str]:
-    """What the provider's log says of this host, or of a place of its."""
-    mine = list(case.words_of_provider(BEFORE_MS, AFTER_MS))
-    provider = case.host.place("provider")
+    """What the provider's log says of this host, or of a place of its; a correction stands for all that was said before it."""
+    began, provider = case.subject.at_ms, case.host.place("provider")
     names = {case.host.place(kind) for kind in (*SCOPES[:-1], "resolver")} - {"", "local", provider}
     has_incident = case.provider_status() == "incident"
-    for said in case.happened("prov.event", BEFORE_MS, AFTER_MS):
+    found: list[str] = []
+    for said in case.happened("prov.event", BEFORE_MS, REPORT_AFTER_MS):
         text = str(said.value)
-        is_near = has_incident or any(re.search(rf"\b{re.escape(name)}\b", text) for name in names)
-        if said.host_id == provider and is_near:
-            mine.append(text)
-    return mine
+        is_mine = said.host_id == case.host.id
+        if is_mine and _WITHDRAWS.search(text):
+            found.clear()
+        elif is_mine and said.at_ms > began + AFTER_MS and not _LOOKS_BACK.search(text):
+            continue
+        elif not is_mine:
+            is_near = has_incident or any(re.search(rf"\b{re.escape(name)}\b", text) for name in names)
+            if said.host_id != provider or said.at_ms > began + AFTER_MS or not is_near:
+                continue
+        found.append(text)
+    return found
 
 
 def event(case: Case, pattern: re.Pattern[str], *, by_customer: bool = False) -> str:
@@ -111,15 +144,36 @@ def _only_on(is_metal: bool, when):
     return lambda case: when(case) if case.host.is_bare_metal == is_metal else None
 
 
+def _of_node(case: Case) -> str:
+    """The first entry by which the node failed: by the word, or by the node's own name and what befell it."""
+    name = case.host.place("node")
+    befell = re.compile(rf"(?i)\b{re.escape(name)}\b.*{_BEFELL}") if name else _NODE
+    return event(case, _NODE) or event(case, befell)
+
+
+def _node_failed(case: Case) -> Params | None:
+    text = _of_node(case)
+    return holds(bool(text), line=text[:160])
+
+
 def forced_off(case: Case) -> Params | None:
     """Reset or switched off by the provider itself, no failure of a node named."""
     text = event(case, _RESET)
-    return holds(bool(text) and not event(case, _NODE), line=text[:160])
+    return holds(bool(text) and not _of_node(case), line=text[:160])
 
 
 def ordered_capacity(case: Case) -> str:
     """What the customer ordered of the provider, or an operator did, that explains a step of the machine's size."""
     return event(case, _CAPACITY, by_customer=True) or case.done_by_operator(_CAPACITY.search)
+
+
+def _cpu_ordered_down(case: Case) -> Params | None:
+    """What the hypervisor withholds since the customer ordered less of the processor is what was bought, and not taken."""
+    text = event(case, _CPU_SIZE, by_customer=True)
+    step = _STEP.search(text)
+    is_more = step is not None and float(step[2].replace(",", ".")) >= float(step[1].replace(",", "."))
+    is_withheld = case.ran_above("cpu.steal_pct", 10.0) or case.ran_above("cg.throttled_pct", 10.0)
+    return holds(bool(text) and not is_more and is_withheld, line=text[:160])
 
 
 def _machine_state(word: str):
@@ -157,7 +211,7 @@ SAID_ROWS: Sequence[Row] = (
         STRONG,
         "provider",
         "signals.md 5 node failure",
-        _said(_NODE),
+        _node_failed,
     ),
     row(
         "prov.customer_reset",
@@ -246,6 +300,16 @@ SAID_ROWS: Sequence[Row] = (
         "provider",
         "signals.md 3.1 C12, 1 rule 9",
         _said(_LIMITS),
+        says="prov.said",
+    ),
+    row(
+        "prov.cpu_ordered_down",
+        "cpu",
+        "os.plan_limit",
+        -DECISIVE,
+        "provider",
+        "signals.md 3.1 C2, 1 rule 9",
+        _cpu_ordered_down,
         says="prov.said",
     ),
     row(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from collector.qualify.case import Case, Held, Seen, as_number
 from collector.qualify.row import DECISIVE, MEDIUM, STRONG, WEAK, Params, Row, holds, row
@@ -102,7 +102,7 @@ def _filtered(case: Case) -> Params | None:
         "refused",
     )
     is_filtered = _outside_only(case) and is_swallowed and ssh_dead
-    return holds(is_filtered, part=_part(case))
+    return holds(is_filtered and _alive_elsewhere(case) is None, part=_part(case))
 
 
 def _is_ssh(held: Held) -> bool:
@@ -167,13 +167,35 @@ def _is_fresh_word(case: Case, seen: Seen) -> bool:
 def _alive_elsewhere(case: Case) -> Params | None:
     """Our probe finds it dead while another vantage is served: the clients are well, only our way there is not."""
     signal = "ext.tcp22" if _is_ssh(case.subject) else "ext.svc"
-    if _state(case, case.subject) in ("refused", "banner_timeout") or case.host.life == "alive":
-        return None  # The host's own kernel answered, or its agent reaches us: the way is clear.
-    words = _settled_words(case, signal)
+    if _state(case, case.subject) in ("refused", "banner_timeout"):
+        return None  # The host's own kernel answered.
+    # Its agent reaches us: the way is clear, unless a trace shows where our packets end, or hosts of other providers were
+    # lost with it; and others must be served since.
+    is_heard = case.host.life == "alive"
+    if is_heard and not (_ends_on_our_way(case) or case.value("ext.together") is True):
+        return None
+    words = _words_since(case, signal) if is_heard else _settled_words(case, signal)
     is_served = bool(words) and all(word in ("ok", "slow") for word in words.values())
     outside = any(h.family == "service" and h.is_outside and h.rule != "vantage.service" for h in case.held())
     inside = any(h.family in ("service", "unit", "process") and not h.is_outside for h in case.held())
     return holds(outside and not inside and is_served, vantages=", ".join(sorted(words)))
+
+
+def _words_since(case: Case, signal: str) -> dict[str, str]:
+    """Vantage -> its word on the signal since the fault began: what it was asked at once, and what it told by itself."""
+    told = case.value("ext.elsewhere")
+    asked = told.items() if isinstance(told, Mapping) else ()
+    words = {str(v): str(seen[signal]) for v, seen in asked if isinstance(seen, Mapping) and signal in seen}
+    mine = [s for s in case.seen if s.signal == signal and s.host_id == case.host.id and s.vantage]
+    return words | {s.vantage: str(s.value) for s in mine if s.at_ms > case.subject.at_ms}
+
+
+def _ends_on_our_way(case: Case) -> bool:
+    """Whether our own trace towards the host ends on our side or in a carrier, and not at its provider's door."""
+    since = case.subject.at_ms - FRESH_WORD_MS
+    traces = [s for s in case.seen if s.signal == "ext.last_hop" and s.host_id == case.host.id]
+    ours = [str(s.value) for s in traces if s.vantage in ("", "collector") and s.at_ms >= since]
+    return bool(ours) and ours[-1].startswith(("col-", "transit-")) and "before-" not in ours[-1]
 
 
 def _hangs(case: Case) -> Params | None:
@@ -210,13 +232,38 @@ def _disk_full(case: Case) -> Params | None:
     return holds(bool(full) and not _unit_is_down(case), part=_part(case))
 
 
+PUT_ASIDE = frozenset(
+    {"vim", "vi", "nano", "emacs", "mcedit", "mc", "less", "more", "man", "top", "htop", "atop", "watch", "ssh", "sftp",
+     "bash", "sh", "zsh", "su", "sudo", "mysql", "psql", "gdb", "tail"}
+)  # fmt: skip
+"""What people stop in a terminal and forget there."""
+
+
 def _no_turn(case: Case) -> Params | None:
     """It runs and does not answer in time, while our own processes leave it no processor: load, and no fault of its own."""
     own, queue = case.own_cpu_pct() or 0.0, case.number("sched.runq_per_cpu") or 0.0
     stolen = case.number("cpu.steal_pct") or 0.0
     refused = _state(case, case.subject) == "refused" or _has_inside_cause(case, WANTS)
     full = own >= OWN_ALL_PCT and queue > QUEUE_LONG and stolen < STOLEN_LITTLE_PCT
-    return holds(full and not refused, own=own, queue=queue)
+    is_other = refused or _is_stopped(case) or _is_dropped(case)
+    return holds(full and not is_other, own=own, queue=queue)
+
+
+def _is_dropped(case: Case) -> bool:
+    """Whether packets do not reach the program's port: however busy, the kernel takes connections until a backlog is full.
+
+    That no ping is answered tells nothing here: many servers never answer any.
+    """
+    is_backlog_full = (case.number("net.listen_drops_ps") or 0.0) > 0.0
+    return case.value("ext.port") == "timeout" and not is_backlog_full
+
+
+def _is_stopped(case: Case) -> bool:
+    """Whether a program of the host stands still by a signal: it wants no processor. What a person put aside is none such."""
+    told = [held.notes.get("stopped") for held in case.held()]
+    return any(
+        isinstance(names, (list, tuple)) and {str(name) for name in names} - PUT_ASIDE for names in told
+    )
 
 
 def _unit_is_down(case: Case) -> bool:

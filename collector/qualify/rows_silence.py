@@ -14,6 +14,7 @@ from collector.qualify.rows_io import is_own_disk
 from collector.qualify.rows_said import forced_off
 
 LINK_BEFORE_MS = 300_000
+BMC_BEFORE_MS = 600_000
 TOGETHER_MS = 60_000
 MANY_IOPS = 500.0
 """A disk that does so much in a second does not stand still: who waits there waits behind requests of its own."""
@@ -27,11 +28,20 @@ GROUP_CAUSES = {
 
 
 def _outcome(case: Case) -> str:
-    return str(case.value("silence.outcome") or "")
+    word = str(case.value("silence.outcome") or "")
+    return "hung" if word == "agent_gone" and _hangs_since(case) else word
 
 
 def _tcp(case: Case) -> str:
-    return str(case.value("ext.tcp22") or "")
+    return "banner_timeout" if _hangs_since(case) else str(case.value("ext.tcp22") or "")
+
+
+def _hangs_since(case: Case) -> bool:
+    """Whether SSH, which answered when the silence was looked into, has gone mute since: the agent hung first, then all else."""
+    muted = [
+        h for h in case.beside if h.family == "service" and h.is_outside and h.at_ms >= case.subject.at_ms
+    ]
+    return any("ext.state" in h.facts and h.facts["ext.state"].now == "banner_timeout" for h in muted)
 
 
 def _kernel_answers(case: Case) -> Params | None:
@@ -133,9 +143,18 @@ def _waited_for_disks(case: Case) -> Params | None:
     return holds(is_it and not is_own_disk(case))
 
 
+def _bmc_went_with_it(case: Case) -> bool:
+    """Whether the controller is dead since the host is, or so: one that was dark long before tells nothing of this outage."""
+    since: int | None = None
+    for said in case.seen:
+        if said.signal == "ext.bmc" and said.host_id == case.host.id:
+            since = (said.at_ms if since is None else since) if said.value == "dead" else None
+    return since is not None and since >= case.subject.at_ms - BMC_BEFORE_MS
+
+
 def _bmc_dead(case: Case) -> Params | None:
     """Without standby power the management controller is gone too; a neighbour that lives shows that the site is not."""
-    is_gone = "dead" in case.seen_now("ext.bmc").values() and _outcome(case) in ("down", "unknown")
+    is_gone = _bmc_went_with_it(case) and _outcome(case) in ("down", "unknown")
     alive = [s.id for s in case.near("site") if not s.is_silent]
     is_single = not case.value("silence.group") and bool(alive)
     is_rack = str(case.value("silence.group") or "").startswith("rack:")

@@ -62,7 +62,7 @@ def _neighbours_answer(case: Case) -> Params | None:
     hop, provider = last_hop(case), case.host.place("provider")
     is_before = bool(provider) and hop.endswith(f"before-{provider}")
     near = [s.id for s in case.near("rack") if s.life == "alive"]
-    return holds(_outcome(case) == "down" and is_before and bool(near), hop=hop, hosts=", ".join(near[:5]))
+    return holds(_outcome(case) == "down" and is_before and bool(near), hop=hop, hosts=near[:5])
 
 
 def _port_swallowed(case: Case) -> Params | None:

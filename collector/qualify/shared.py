@@ -6,10 +6,25 @@ one such group with the same cause at the same time are one problem.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from collector.qualify.case import HostView
 
 FAMILIES = frozenset(
-    {"cpu", "memory", "io", "fs", "dns", "clock", "virt", "network", "kernel", "service", "silence"}
+    {
+        "cpu",
+        "memory",
+        "io",
+        "fs",
+        "dns",
+        "clock",
+        "virt",
+        "network",
+        "kernel",
+        "service",
+        "silence",
+        "hardware",
+    }
 )
 """Symptom families in which neighbours are asked whether they suffer too."""
 
@@ -36,6 +51,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "virt.node_failure": ("node",),
     "virt.storage_backend": ("storage", "node"),
     "hw.power": ("rack",),
+    "hw.thermal": ("rack",),
     "net.provider_edge": ("node", "rack", "site", "provider"),
     "net.mtu_blackhole": ("site", "provider"),
     "net.transit_path": ("path",),
@@ -43,6 +59,23 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "svc3.ntp": ("node", "ntp"),
 }
 """Root cause -> groups that may share it, the smallest first."""
+
+
+AT_ONCE = frozenset({"hw.power", "hw.thermal"})
+"""Causes of which every machine has its own parts too: only what began together is the rack's."""
+
+TOGETHER_MS = 30 * 60_000
+"""Machines warm up, and lose their second supply, within this time of one another where the rack is to blame."""
+
+
+def began_together(cause: str, began_ms: Sequence[int]) -> list[bool]:
+    """Which of these, by when they began, may share the cause with another of them."""
+    if cause not in AT_ONCE:
+        return [True] * len(began_ms)
+    return [
+        any(n != m and abs(mine - other) <= TOGETHER_MS for m, other in enumerate(began_ms))
+        for n, mine in enumerate(began_ms)
+    ]
 
 
 def scopes_of(cause: str, host: HostView) -> tuple[str, ...]:
@@ -70,3 +103,8 @@ def breadth(cause: str, scope: str) -> int:
     kind = scope.partition(":")[0]
     kinds = GROUPS.get(cause, ())
     return kinds.index(kind) if kind in kinds else len(kinds)
+
+
+def may_reach(cause: str, scope: str) -> bool:
+    """Whether the cause may be as broad as this scope: a provider's edge goes down for a site, one node's memory does not."""
+    return scope.partition(":")[0] in GROUPS.get(cause, ())

@@ -129,6 +129,9 @@ def outcome(asked: Sequence[Asked], others: Witness | None = None) -> Outcome:
     if own.tcp22 == "banner_timeout" and "dead" in others.services.values():
         # An answer that we got from a service does not show that programs run: a cache may have given it.
         return dataclasses.replace(own, word="hung", svc="dead")
+    if own.word == "hung" and others.speaks and own.icmp == "loss" and own.tcp22 == "timeout":
+        # A few pings come through and no connection does, while others are served: packets are lost on our way to it.
+        return dataclasses.replace(own, word="path")
     if own.word == "hung" and others.speaks:
         # Something filters us: user space that speaks to another vantage runs.
         return dataclasses.replace(own, word="agent_gone")

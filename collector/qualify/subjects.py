@@ -91,6 +91,7 @@ KERNEL_LIMIT = "limits_reached"
 """The rule that hears the kernel say that one of its limits is reached."""
 
 ELSEWHERE_RULE = "vantage.service"
+SSH_NAMES = frozenset({"ssh", "sshd"})
 ELSEWHERE = "@elsewhere"
 """What only another vantage is not served is a problem of its own beside what we do not reach: our way may be broken."""
 
@@ -131,8 +132,10 @@ CONSEQUENCES_OF = {
     "os.agent_down": frozenset(
         {"agent", "cpu", "memory", "limits", "io", "virt", "network", "dns", "kernel"}
     ),
+    # Programs that hang, the agent among them: it may have been heard no more before the others were seen to hang.
+    "os.userland_hung": SERVICE_FAMILIES | {"silence", "agent"},
     "hw.disk": SERVICE_FAMILIES | {"io", "fs", "silence", "kernel"},
-    "hw.memory": SERVICE_FAMILIES | {"kernel", "memory", "silence"},
+    "hw.memory": SERVICE_FAMILIES | {"kernel", "memory", "silence", "virt"},
     "hw.thermal": frozenset({"cpu", "kernel", "silence"}),
     "hw.power": frozenset({"silence", "kernel"}),
     "hw.nic": SERVICE_FAMILIES | {"network", "dns", "silence"},
@@ -231,6 +234,8 @@ def may_join(problem: OpenProblem, found: OpenProblem, *, is_full: bool = False)
         return Reason("reason.join.same_cause", {"cause": found.root_cause})
     if _is_process_table(problem, found):
         return Reason("reason.join.consequence", {"family": problem.family})
+    if _is_kernels_word(problem, found):
+        return Reason("reason.join.same_cause", {"cause": found.root_cause})
     if _is_renewal(problem, found):
         return Reason("reason.join.consequence", {"family": problem.family})
     if SERVICE_FAMILIES.issuperset((problem.family, found.family)) and problem.stems & found.stems:
@@ -241,8 +246,6 @@ def may_join(problem: OpenProblem, found: OpenProblem, *, is_full: bool = False)
         return Reason("reason.join.consequence", {"family": problem.family})
     if problem.family in SERVICE_FAMILIES and found.family in SERVICE_FAMILIES:
         return _same_service(problem, found)
-    if _is_kernels_word(problem, found):
-        return Reason("reason.join.same_cause", {"cause": found.root_cause})
     return None
 
 
@@ -266,7 +269,8 @@ def may_explain(found: OpenProblem, problem: OpenProblem) -> Reason | None:
     if problem.host_id != found.host_id or problem.family not in consequences_of(found):
         return None
     before = problem.began_at_ms - found.began_at_ms
-    is_apart = problem.family == "silence" or not _reaches(found, problem)
+    is_hung = (found.root_cause, problem.root_cause) == ("os.userland_hung", "os.agent_down")
+    is_apart = (problem.family == "silence" and not is_hung) or not _reaches(found, problem)
     if not -SOON_MS <= before <= JOIN_WITHIN_MS or is_apart:
         return None
     return Reason("reason.join.cause", {"family": found.family})
@@ -370,6 +374,13 @@ def _fits(problem: OpenProblem, found: OpenProblem) -> bool:
     return problem.family in ("network", "kernel", "hardware", "virt") or found.word in STARVING
 
 
+def _is_seen_by_both(problem: OpenProblem, found: OpenProblem) -> bool:
+    """What we and another vantage are not served: it asks for the host's services as one, and for SSH beside them."""
+    is_outside = problem.is_outside and found.is_outside and problem.family == found.family == "service"
+    is_ssh = [bool(one.stems & SSH_NAMES) for one in (problem, found)]
+    return is_outside and problem.is_elsewhere != found.is_elsewhere and is_ssh[0] == is_ssh[1]
+
+
 def _same_service(problem: OpenProblem, found: OpenProblem) -> Reason | None:
     """Unit, process, inside and outside check of one service, and units that fell in the same moment."""
     pair = {problem.family, found.family}
@@ -378,6 +389,8 @@ def _same_service(problem: OpenProblem, found: OpenProblem) -> Reason | None:
         return Reason("reason.join.same_cause", {"cause": found.root_cause})
     if problem.stems & found.stems:
         return Reason("reason.join.same_service", {"part": ", ".join(sorted(problem.stems & found.stems))})
+    if _is_seen_by_both(problem, found):
+        return Reason("reason.join.same_service", {"part": ", ".join(sorted(problem.stems | found.stems))})
     is_two_views = problem.family != found.family or problem.is_outside != found.is_outside
     if is_two_views and problem.root_cause == found.root_cause:
         return Reason("reason.join.same_cause", {"cause": found.root_cause})

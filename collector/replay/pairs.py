@@ -79,15 +79,19 @@ class ReplayedPair:
 
 
 def decision_of(conn: Connection, raw: Mapping[str, Any] | None) -> Failover:
-    """The boldest decision of the whole play, with its reason's key and inputs."""
+    """The boldest decision of the whole play, with its reason's key and inputs.
+
+    Under a contract that says auto, a run that asks a person is a gate's refusal, as the scenarios' vocabulary has it.
+    """
     if raw is None:
         return Failover("none", "no failover pair in this contract")
     found = [Failover("none", "nothing to switch")]
+    asked = "forbidden_auto" if raw.get("mode") == "auto" else "request"
     wanted = select(failover_runs.c.id, failover_runs.c.mode).order_by(failover_runs.c.began_at_ms)
     for row in conn.execute(wanted):
         run = runs.load(conn, row.id)
         reason = Reason.from_dict(dict(run.reason)) if run is not None else Reason("failover.began")
-        found.append(Failover("auto" if row.mode == "auto" else "request", _words(reason)))
+        found.append(Failover("auto" if row.mode == "auto" else asked, _words(reason)))
     told = select(ticket_events.c.body).where(ticket_events.c.kind == "failover").order_by(ticket_events.c.id)
     for body in conn.execute(told).scalars():
         if "run" not in body:

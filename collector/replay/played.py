@@ -29,6 +29,8 @@ class PlayedTicket:
     summary: Reason
     first_class: str = ""
     """The class that it opened with, where it was judged anew since."""
+    is_parted: bool = False
+    """Whether hosts left it, or came out of another, when their cause turned out to be their own."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -375,6 +375,7 @@ class _Player:
             .limit(1)
         ).scalar()
         before = ((first or {}).get("before") or {}).get("class", row["class"])
+        parted = select(events.c.id).where(events.c.ticket_id == row["id"], events.c.kind == "split").limit(1)
         return PlayedTicket(
             id=row["id"],
             role="child" if row["parent_id"] is not None else "parent",
@@ -394,6 +395,7 @@ class _Player:
             if "summary" in verdict
             else Reason("summary.unknown"),
             first_class=str(before),
+            is_parted=conn.execute(parted).scalar() is not None,
         )
 
     def _quiet(self, row: Any) -> Quiet:

@@ -26,6 +26,8 @@ FIRST_LOOK_MS = 600_000
 TELLING = ("prov.event", "prov.status", "prov.vm_state", "ops.action", "ext.last_hop", "ext.bmc")
 FROM_ELSEWHERE = ("ext.icmp", "ext.tcp22", "ext.svc")
 WINDOW = "ops.window"
+HOSTS_MAX = 5_000
+"""Most hosts of one provider that are asked for their windows."""
 
 
 class Windows:
@@ -36,6 +38,7 @@ class Windows:
         self._book = book
         self._now_ms = now_ms
         self._known: dict[str, str | None] = {}
+        self._narrowed: dict[str, bool] = {}
 
     def learn(self, host_ids: Sequence[str]) -> None:
         """Read the calendars' windows of these hosts at once."""
@@ -56,6 +59,19 @@ class Windows:
         if host_id not in self._known:
             self.learn([host_id])
         return self._known[host_id]
+
+    def is_elsewhere(self, host_id: str) -> bool:
+        """Whether windows are open for other hosts of the provider and none for this one: its work is told to be there."""
+        if self.title(host_id) is not None:
+            return False
+        provider = _providers(self._tx, [host_id]).get(host_id, "")
+        if not provider:
+            return False
+        if provider not in self._narrowed:
+            mine = select(hosts.c.id).where(hosts.c.topology["provider"].as_string() == provider)
+            said = newest(self._tx, set(self._tx.execute(mine.limit(HOSTS_MAX)).scalars()), WINDOW)
+            self._narrowed[provider] = any(seen.value is True for seen in said.values())
+        return self._narrowed[provider]
 
 
 def _providers(tx: Connection, host_ids: Sequence[str]) -> dict[str, str]:

@@ -23,6 +23,8 @@ from collector.tick.rows import chunks
 
 WHY = "outside"
 WAIT_MS = 10_000
+TOLD_MS = 120_000
+"""So long the answers count as facts of a failure: as long as a service may fail before it is judged."""
 EARLY = 0.9
 """Rounds of one service lie a tick or two apart from their rhythm; one a little early is its turn all the same."""
 _WORST = ("dead", "slow", "ok")
@@ -94,9 +96,7 @@ def told_around(
                 probes.c.answered_at_ms,
                 probes.c.answer,
             )
-            .where(
-                probes.c.host_id.in_(part), probes.c.why == WHY, probes.c.asked_at_ms > now_ms - 6 * WAIT_MS
-            )
+            .where(probes.c.host_id.in_(part), probes.c.why == WHY, probes.c.asked_at_ms > now_ms - TOLD_MS)
             .order_by(probes.c.id)
         )
         for row in tx.execute(wanted):

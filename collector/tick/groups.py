@@ -17,7 +17,7 @@ from collector.qualify.case import Case, FactView
 from collector.qualify.correlate import Group, Place, fallen_groups, groups_of
 from collector.qualify.judge import qualify, summary
 from collector.qualify.parting import has_own_cause, is_settled
-from collector.qualify.shared import FAMILIES, breadth, scopes_of
+from collector.qualify.shared import FAMILIES, began_together, breadth, scopes_of
 from collector.tables import hosts, open_findings
 from collector.tick.cases import body_of
 from collector.tick.judging import Judge, rank
@@ -60,10 +60,12 @@ class Groups:
                     judged.setdefault((entry[1].root_cause, scope), []).append(entry)
         placed: set[int] = set()
         # Of groups that explain the same hosts the smallest; one that explains more goes first.
-        for (_, scope), entries in sorted(
+        for (cause, scope), entries in sorted(
             judged.items(), key=lambda i: (-len({p.host_id for p, _, _ in i[1]}), breadth(*i[0]), i[0])
         ):
             free = [entry for entry in entries if id(entry[0]) not in placed]
+            shared = began_together(cause, [verdict.began_at_ms for _, verdict, _ in free])
+            free = [entry for entry, is_shared in zip(free, shared, strict=True) if is_shared]
             if len({problem.host_id for problem, _, _ in free}) < 2:
                 continue
             if self.judge.survives(scope, functools.partial(self._place_shared, scope, free)):
@@ -134,7 +136,8 @@ class Groups:
         if self.judge.windows.title(problem.host_id) is not None:
             return True
         is_told = any(m.ticket_id is not None for m in problem.members(self.judge.open_set))
-        return not is_told and case.provider_status() == "maintenance"
+        is_announced = case.provider_status() == "maintenance"
+        return not is_told and is_announced and not self.judge.windows.is_elsewhere(problem.host_id)
 
     def _place_group(self, group: Group, mine: Mapping[str, Problem]) -> None:
         verdict, case = self._judge_group(group, mine)

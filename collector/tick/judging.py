@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from collector.qualify.case import Case, Held
-from collector.qualify.excuses import EVENTS, excused, noted
+from collector.qualify.excuses import EVENTS, MAINTENANCE, excused, noted
 from collector.qualify.judge import qualify
 from collector.qualify.shared import FAR_FAMILIES
 from collector.qualify.subjects import stem
@@ -52,6 +52,8 @@ ORDER = (
 """Causes before consequences: what is judged earlier in a tick may take later symptoms in."""
 
 SEEN_BEFORE_MS = 600_000
+SERVICES_SINCE_MS = 2 * 3_600_000
+"""So long ago a service may have begun to fail for the act before it still to be read."""
 FEW_SILENT = 50
 """Past so many silent hosts at once their providers' other hosts are not read as witnesses: the group speaks."""
 
@@ -169,6 +171,8 @@ class Judge:
             self.report.count("quiet_window")
             return Placed("recorded", None, Reason("reason.quiet.window", {"title": window or "-"}))
         reason = noted([m.held() for m in members], case.beside) or excused(case, verdict)
+        if reason is not None and reason.key == MAINTENANCE and self.windows.is_elsewhere(problem.host_id):
+            reason = None  # what the provider announced is told to be at other hosts of its
         reason = reason or self.patience.holds_back(problem, members)
         return Placed("recorded", None, reason) if reason is not None else None
 
@@ -240,7 +244,9 @@ class Judge:
         beside = [m.held() for m in ended[1:]]
         beside += [o.held() for o in self.open_set.get(problem.host_id, {}).values()]
         case = self.scene.case(self.now_ms, ended[0].held(), beside)
-        self.desk.learn_from(ticket_id, qualify(case, self.ctx.without_rows), case)
+        verdict = qualify(case, self.ctx.without_rows)
+        own = self.desk.book.for_contract(verdict, self.desk.contract_id(problem.host_id))
+        self.desk.learn_from(ticket_id, own, case)
 
     def _ticket_of_cause(self, problem: Problem) -> int | None:
         """A fault that came and went while we could not hear it belongs to the host's open ticket on silence."""
@@ -255,6 +261,10 @@ class Judge:
     def _since(self, problems: Sequence[Problem]) -> int:
         """From when on what the collector's side saw may matter: a while before the oldest of these faults began."""
         began = [m.at_ms for p in problems for m in (*p.members(self.open_set), *p.ended)]
+        # A unit may be what an operator touched when a service of the host began to fail, a good while before.
+        lately = self.now_ms - SERVICES_SINCE_MS
+        held = [o for p in problems for o in self.open_set.get(p.host_id, {}).values()]
+        began += [o.at_ms for o in held if o.family == "service" and o.at_ms >= lately]
         return min(began, default=self.now_ms) - SEEN_BEFORE_MS
 
 

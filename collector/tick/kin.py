@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, and_, not_, select
 
 from collector.qualify.damping import NOTED_FAMILIES, NOTED_SEVERITY
+from collector.qualify.judge import PATH_GROUP
 from collector.qualify.shared import FAMILIES, RELATED
 from collector.tables import hosts, open_findings
 from collector.tick.cases import OpenRow, load_open
 from collector.tick.problems import OpenSet, Problem, problem_of
+from ticketing.tables import tickets
 
 KIN_MAX = 300
 """Most neighbours that one tick judges again."""
@@ -30,6 +32,8 @@ def call_kin(tx: Connection, touched: dict[str, Problem], open_set: OpenSet) -> 
     if not families:
         return
     near = _near(tx, families, open_set)
+    if any(_may_be_our_way(o) for p in touched.values() for o in p.members(open_set)):
+        near = sorted({*near, *_on_our_way(tx, open_set)})
     for host_id, here in load_open(tx, near).items():
         open_set[host_id] = here
         for opened in here.values():
@@ -49,6 +53,13 @@ def _may_be_shared(members: Sequence[OpenRow]) -> bool:
         else opened.family != "silence" or silence_word(opened) == "hung"
         for opened in members
     )
+
+
+def _may_be_our_way(opened: OpenRow) -> bool:
+    """Whether what we do not reach may be behind a broken way of ours: it fell with others' hosts, or others reach it."""
+    facts = opened.body.get("facts") or {}
+    is_together = opened.family == "service" and (facts.get("ext.together") or {}).get("now") is True
+    return is_together or silence_word(opened) == "path"
 
 
 def silence_word(opened: OpenRow) -> str:
@@ -84,6 +95,22 @@ def _near(tx: Connection, families: Sequence[str], open_set: OpenSet) -> list[st
         .limit(KIN_MAX)
     )
     return list(tx.execute(elsewhere).scalars()) if mine else []
+
+
+def _on_our_way(tx: Connection, open_set: OpenSet) -> list[str]:
+    """Hosts, of whatever provider, that are cut off from us alone: one broken way of ours is one problem for all behind it."""
+    behind = (
+        select(open_findings.c.host_id)
+        .join(tickets, tickets.c.id == open_findings.c.ticket_id)
+        .where(
+            tickets.c.scope == PATH_GROUP,
+            tickets.c.open_mark == 1,
+            open_findings.c.host_id.not_in(list(open_set)),
+        )
+        .distinct()
+        .limit(KIN_MAX)
+    )
+    return list(tx.execute(behind).scalars())
 
 
 def _providers(tx: Connection, host_ids: Sequence[str]) -> list[str]:

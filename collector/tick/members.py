@@ -10,10 +10,16 @@ import re
 from collections.abc import Iterable
 
 from collector.qualify.case import Case, Held, as_number
-from collector.qualify.subjects import ELSEWHERE_RULE, MOMENTS, OpenProblem, stem
+from collector.qualify.subjects import ELSEWHERE_RULE, MOMENTS, OpenProblem, is_named, stem
 
 FULL_PCT = 95.0
 """A file system this full explains what fails on it."""
+
+ACT_BEFORE_MS = 120_000
+"""An act this little before a fault is its first explanation (signals.md 1 rule 9)."""
+
+FILLED = ("fs.used_pct", "fs.inode_pct")
+"""Space and inodes: without either of them nothing more can be written."""
 
 SHORT_PCT = 10.0
 """With less memory free than this its want goes on, whatever was killed for it."""
@@ -51,6 +57,30 @@ def named(lines: Iterable[str]) -> frozenset[str]:
     return frozenset(stem(name) for name in found)
 
 
+def same_by_act(case: Case) -> frozenset[str]:
+    """Bare names under which the judged part is known too: an operator's act felled a service, and names the unit behind it.
+
+    Of a service that is not reached those of the host's failed units; of such a unit those of the services.
+    """
+    held = list(case.held())
+    services = [h for h in held if h.family == "service" and h.is_outside]
+    units = [h for h in held if h.family in ("unit", "process")]
+    pairs = [
+        (service, unit)
+        for service in services
+        for unit in units
+        if case.subject in (service, unit) and is_named(unit.subject, _acts_before(case, service.at_ms))
+    ]
+    return frozenset(
+        stem(unit.subject if case.subject is service else service.subject) for service, unit in pairs
+    )
+
+
+def _acts_before(case: Case, at_ms: int) -> list[str]:
+    acts = [s for s in case.seen if s.signal == "ops.action" and s.host_id == case.host.id]
+    return [str(s.value) for s in acts if at_ms - ACT_BEFORE_MS <= s.at_ms <= at_ms]
+
+
 def as_it_stands(problem: OpenProblem, members: Iterable[OpenProblem], case: Case) -> OpenProblem:
     """The ticket's own entry with what is left of it: an instant, where nothing of its family lasts on the host."""
     mine = [m for m in members if (m.ticket_id, m.family) == (problem.ticket_id, problem.family)]
@@ -64,10 +94,10 @@ def as_it_stands(problem: OpenProblem, members: Iterable[OpenProblem], case: Cas
 
 
 def is_full(case: Case) -> bool:
-    """Whether some file system of the host has no room left, by its findings or by its newest vitals."""
-    said = [held.facts["fs.used_pct"].now for held in case.held() if "fs.used_pct" in held.facts]
-    numbers = [as_number(value) or 0.0 for value in (*said, case.host.vitals.get("fs.used_pct"))]
-    return max(numbers) >= FULL_PCT
+    """Whether some file system of the host has no room or no inodes left, by its findings or by its newest vitals."""
+    said = [held.facts[name].now for held in case.held() for name in FILLED if name in held.facts]
+    said += [case.host.vitals.get(name) for name in FILLED]
+    return any((as_number(value) or 0.0) >= FULL_PCT for value in said)
 
 
 def is_short(case: Case) -> bool:

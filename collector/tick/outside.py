@@ -259,7 +259,9 @@ def _take_answers(tx: Connection, now_ms: int, ctx: TickContext, report: TickRep
         may_judge = not is_waiting and _may_judge(heard, row.host_id, state, row.asked_at_ms)
         word = str((row.answer or {}).get("state", "unknown"))
         # Of unrelated providers at once: our own way first (signals.md 3.7), which the silence of their hosts will tell.
-        may_judge = may_judge and not (service_id in together and word in SWALLOWED)
+        if service_id in together and word in SWALLOWED:
+            may_judge = may_judge and _is_told_apart(state, facts, row.asked_at_ms)
+            facts = {**facts, "ext.together": {"now": True}}
         done = fold(state, word, row.asked_at_ms, may_judge)
         states[service_id] = done.state
         if done.state.fails == 1 and done.event == "ask_again":
@@ -296,6 +298,12 @@ def _fell_together(tx: Connection, answered: Mapping[str, RuleState]) -> set[str
         if len(near) >= UNRELATED:
             found.add(service_id)
     return found
+
+
+def _is_told_apart(state: RuleState, around: Mapping[str, Any], at_ms: int) -> bool:
+    """Whether one that goes on reporting, and so will not fall silent, can be judged by what others see of it."""
+    is_old = at_ms - (state.failing_since_ms or at_ms) >= TOGETHER_MS
+    return is_old and bool((around.get("ext.elsewhere") or {}).get("now"))
 
 
 def _with_word(state: RuleState, row: Any) -> RuleState:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, insert, select
 from collector.qualify.case import Case, Held
 from collector.qualify.recorded import scenario_of
 from collector.qualify.subjects import (
+    ANY_REASON,
     JOIN_WITHIN_MS,
     NO_CAUSE_OF_SILENCE,
     SERVICE_FAMILIES,
@@ -26,8 +27,10 @@ from collector.qualify.subjects import (
     stem,
 )
 from collector.tables import judgements
-from collector.tick.members import as_it_stands, is_full, member
+from collector.tick.above import fold, parents_of, take_in
+from collector.tick.members import as_it_stands, is_full, member, same_by_act
 from collector.tick.parting import Parted, part
+from collector.tick.returned import as_last_time
 from collector.vitals import WINDOW_MS, Series, series_of
 from ticketing import intake, opening
 from ticketing.contracts import Book
@@ -119,11 +122,13 @@ class Desk:
 
     def place(self, verdict: Verdict, case: Case, known_ticket: int | None) -> Placed:
         """One host's verdict: its own ticket, or that of the cause it belongs to."""
+        verdict = self.book.for_contract(verdict, self.contract_id(case.host.id))
         if known_ticket is not None and known_ticket in self.rows:
             return self._again(verdict, case, known_ticket)
         symptom = self._symptom(verdict, case.subject)
         if case.subject.family in SERVICE_FAMILIES and is_named(case.subject.subject, case.ops):
             symptom = dataclasses.replace(symptom, is_acted_on=True)
+        symptom = dataclasses.replace(symptom, stems=symptom.stems | same_by_act(case))
         mine = self.problems.get(case.host.id, ())
         joins = [
             (problem, why)
@@ -145,7 +150,9 @@ class Desk:
         return dataclasses.replace(found, family=verdict.family, began_at_ms=verdict.began_at_ms)
 
     def _open(self, verdict: Verdict, case: Case, symptom: OpenProblem) -> Placed:
-        done = intake.open_or_join(self.tx, self.book, verdict, self.contract_id(case.host.id), self.now_ms)
+        contract_id = self.contract_id(case.host.id)
+        verdict = as_last_time(self.tx, verdict, case, contract_id)
+        done = intake.open_or_join(self.tx, self.book, verdict, contract_id, self.now_ms)
         if done.ticket_id is None:
             return Placed("recorded", None, done.reason)
         self.refresh(done.ticket_id)
@@ -198,12 +205,15 @@ class Desk:
             return
         if row["family"] == "silence" and not _may_silence(verdict, row):
             return
+        if verdict.root_cause in ANY_REASON and row["root_cause"] not in ANY_REASON:
+            return  # that something failed is what the ticket's cause explains, and no better cause
         is_open_question = row["root_cause"] in ("unknown", verdict.root_cause) or row["confidence"] == "low"
         knows_more = _RANK[verdict.confidence] > _RANK[Confidence(row["confidence"])]
         is_cause = is_cause and verdict.confidence is not Confidence.LOW
         is_first_guess = row["root_cause"] == "unknown" and verdict.root_cause != "unknown"
         is_first_guess = is_first_guess or is_next_stage(verdict.root_cause, row["root_cause"])
-        if not ((is_open_question and knows_more) or is_cause or is_first_guess):
+        is_told_anew = _takes_back(verdict, row)
+        if not ((is_open_question and knows_more) or is_cause or is_first_guess or is_told_anew):
             return
         taken = dataclasses.replace(
             verdict,
@@ -251,9 +261,10 @@ class Desk:
         for host_id in verdict.affected:
             by_contract.setdefault(self.contract_id(host_id), []).append(host_id)
         parent_id = None
+        known = parents_of(self, verdict) if len(by_contract) > 1 else []
         if len(by_contract) > 1:
-            parent = self._parent_of(verdict) or intake.open_or_join(
-                self.tx, self.book, verdict, "internal", self.now_ms
+            parent = take_in(self, verdict, known) or intake.open_or_join(
+                self.tx, self.book, verdict, GATHERING, self.now_ms
             )
             parent_id = parent.ticket_id
             if parent_id is not None and parent.verb != "joined":
@@ -261,7 +272,7 @@ class Desk:
         placed: dict[str, Placed] = {}
         fresh: list[tuple[str, Verdict]] = []
         for contract_id, host_ids in sorted(by_contract.items()):
-            own = intake.for_hosts(verdict, host_ids) if len(by_contract) > 1 else verdict
+            own = self.book.for_contract(verdict, contract_id, host_ids)
             single = self._singles(own, contract_id)
             if single:
                 placed.update(dict.fromkeys(host_ids, self._widen_single(own, single, parent_id, case)))
@@ -272,6 +283,7 @@ class Desk:
             if done.ticket_id is not None and done.verb != "joined" and parent_id is None:
                 record_judgement(self.tx, done.ticket_id, self.now_ms, own, case)
             placed.update(dict.fromkeys(by_contract[contract_id], _placed(done)))
+        fold(self, verdict, known[1:], parent_id)
         for host_id, done in placed.items():
             if done.ticket_id is not None and done.ticket_id not in self.rows:
                 self.refresh(done.ticket_id)
@@ -282,36 +294,6 @@ class Desk:
             host_id: placed[host_id] for _, host_ids in sorted(by_contract.items()) for host_id in host_ids
         }
 
-    def _parent_of(self, verdict: Verdict) -> intake.Outcome | None:
-        """The parent that the hosts' tickets have already, of the same cause or of the silence that this explains.
-
-        It is widened, and judged anew where the cause is another; no second one is opened.
-        """
-        known = {
-            self.rows[p.ticket_id]["parent_id"]
-            for host_id in verdict.affected
-            for p in self.problems.get(host_id, ())
-            if p.ticket_id in self.rows
-            and (p.root_cause == verdict.root_cause or self._is_why_silent(verdict, p))
-        } - {None}
-        if len(known) != 1:
-            return None
-        parent_id = known.pop()
-        self.refresh(parent_id)
-        row = self.rows.get(parent_id)
-        is_other = row is not None and row["root_cause"] != verdict.root_cause
-        if row is None or row["open_mark"] != 1:
-            return None
-        if is_other and not set(row["affected"]) <= set(verdict.affected):
-            return None  # others fell with them, whom this does not explain
-        members = tuple(sorted({*row["affected"], *verdict.affected}))
-        wide = dataclasses.replace(verdict, subject=row["problem"].partition("|")[2], affected=members)
-        done = intake.widen(self.tx, self.book, parent_id, wide, self.now_ms)
-        if is_other:
-            wide = dataclasses.replace(wide, began_at_ms=min(verdict.began_at_ms, row["began_at_ms"]))
-            intake.requalify(self.tx, self.book, parent_id, wide, self.now_ms)
-        return done
-
     def _singles(self, verdict: Verdict, contract_id: str) -> list[int]:
         """Tickets of this contract that were opened for single hosts of the group, the oldest first."""
         return sorted(
@@ -320,21 +302,21 @@ class Desk:
                 for host_id in verdict.affected
                 for problem in self.problems.get(host_id, ())
                 if (
-                    self._is_of_now(verdict, problem)
+                    self.is_of_now(verdict, problem)
                     or problem.root_cause == verdict.root_cause
-                    or self._is_why_silent(verdict, problem)
+                    or self.is_why_silent(verdict, problem)
                 )
                 and self.rows[problem.ticket_id]["contract_id"] == contract_id
             }
         )
 
-    def _is_of_now(self, verdict: Verdict, problem: OpenProblem) -> bool:
+    def is_of_now(self, verdict: Verdict, problem: OpenProblem) -> bool:
         """The same trouble, that still holds or began just before: what was over a while ago had a cause of its own."""
         holds = (problem.ticket_id, problem.host_id, problem.family) in self.holding
         is_near = verdict.began_at_ms - problem.began_at_ms <= JOIN_WITHIN_MS
         return problem.family == verdict.family and (holds or is_near)
 
-    def _is_why_silent(self, verdict: Verdict, problem: OpenProblem) -> bool:
+    def is_why_silent(self, verdict: Verdict, problem: OpenProblem) -> bool:
         """The layer below did what the silence of these very hosts was: a pause that ended, a node that is back."""
         row = self.rows[problem.ticket_id]
         is_below = verdict.class_ == 1 and verdict.family in ("virt", "kernel", "network", "io", "fs")
@@ -352,6 +334,10 @@ class Desk:
             verdict, subject=subject, began_at_ms=min(verdict.began_at_ms, row["began_at_ms"])
         )
         why = Reason("reason.join.group", {"scope": verdict.scope})
+        is_part = not set(row["affected"]) <= set(verdict.affected) and not row["scope"].startswith("host:")
+        if is_part and row["root_cause"] != verdict.root_cause:
+            # The others of the outage have told nothing of the kind: until they have, it stands as it was judged.
+            return Placed("joined", ticket_id, why)
         intake.widen(self.tx, self.book, ticket_id, wide, self.now_ms)
         intake.requalify(self.tx, self.book, ticket_id, wide, self.now_ms)
         if parent_id is not None:
@@ -419,6 +405,17 @@ def _may_silence(verdict: Verdict, row: Mapping[str, Any]) -> bool:
     is_told_afterwards = verdict.family in ("kernel", "hardware", "silence")
     is_before = verdict.began_at_ms <= row["began_at_ms"] + BEFORE_SILENCE_MS
     return verdict.root_cause not in NO_CAUSE_OF_SILENCE and (is_before or is_told_afterwards)
+
+
+def _takes_back(verdict: Verdict, row: Mapping[str, Any]) -> bool:
+    """Whether the provider said something else before, by which the ticket was judged, and nothing of that stands any more."""
+
+    def said(judged: Verdict) -> set[str]:
+        return {str(r.params.get("line")) for r in judged.reasons if r.group == "provider" and r.weight}
+
+    then, now = said(Verdict.from_dict(row["verdict"])), said(verdict)
+    is_as_sure = _RANK[verdict.confidence] >= _RANK[Confidence(row["confidence"])]
+    return bool(then) and bool(now) and then.isdisjoint(now) and is_as_sure
 
 
 def _placed(done: intake.Outcome) -> Placed:

@@ -135,7 +135,11 @@ def signal_value(words: Texts, signal: str, value: Value, unit: str = "") -> str
             rung = words.get(rung) if rung in words else _plain(value.get("rung"))
             return words.get(key, rung=rung) if key == CUT else words.get(key)
     # Only where the value is one of few words: a kernel line that is just "ok" stays as it is.
-    is_word = signal.startswith("ext.") if known is None else "|" in known.unit or known.unit == "state"
+    is_word = (
+        signal.startswith(("ext.", "silence."))
+        if known is None
+        else "|" in known.unit or known.unit == "state"
+    )
     return _word(words, value) if is_word else _plain(value)
 
 

@@ -52,6 +52,9 @@ class Verdict:
     scope: str
     affected: tuple[str, ...]
     opened_at_s: float
+    is_parted: bool = dataclasses.field(default=False, compare=False)
+    """Whether hosts left it or came out of another: over contracts, which of the parts keeps the first ticket depends on
+    whose contract opened it."""
 
 
 Change = Callable[[Scenario, Random], Changed | None]
@@ -216,6 +219,7 @@ def verdicts(played: Played, back: Mapping[str, str] | None = None) -> list[Verd
                 scope,
                 tuple(sorted(affected)),
                 _first_told_s(played, ticket),
+                ticket.is_parted,
             )
         )
     return sorted(found)
@@ -243,8 +247,9 @@ def differences(scenario: Scenario, change: Change, random: Random, before: Play
         return []
     after = labelled.played(changed.scenario, changed.options)
     was, now = verdicts(before), verdicts(after, changed.back)
-    found = [f"was {one}" for one in was if not any(_is_same(one, other) for other in now)]
-    found += [f"became {one}" for one in now if not any(_is_same(one, other) for other in was)]
+    is_dealt = change is over_contracts
+    found = [f"was {one}" for one in was if not any(_is_same(one, other, is_dealt) for other in now)]
+    found += [f"became {one}" for one in now if not any(_is_same(one, other, is_dealt) for other in was)]
     if len(was) != len(now):
         found.append(f"{len(was)} parents became {len(now)}")
     if before.failover.decision != after.failover.decision:
@@ -252,8 +257,9 @@ def differences(scenario: Scenario, change: Change, random: Random, before: Play
     return found
 
 
-def _is_same(one: Verdict, other: Verdict) -> bool:
+def _is_same(one: Verdict, other: Verdict, is_dealt: bool) -> bool:
     is_in_time = abs(one.opened_at_s - other.opened_at_s) <= TIME_SLACK_S
+    is_in_time = is_in_time or (is_dealt and (one.is_parted or other.is_parted))
     return is_in_time and dataclasses.replace(one, opened_at_s=0) == dataclasses.replace(other, opened_at_s=0)
 
 

@@ -49,3 +49,9 @@ def test_what_must_not_matter_changes_no_verdict(change):
         ]
     again = f"python -m tests.scenarios.changed_worlds --change {change} --seed {SEED}"
     assert not wrong, f"{again}\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("name", "change"), [("BA17", "over-contracts")])
+def test_a_world_that_once_was_judged_otherwise_is_judged_alike(name, change):
+    scenario = labelled.own()[name]
+    assert differences(scenario, CHANGES[change], Random(f"1/{change}/{name}"), as_it_is(name)) == []

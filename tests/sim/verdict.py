@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -87,19 +87,48 @@ def compare(
             mine[0].opened.append(event.ticket_id)
         else:
             stray.append(f"nobody asked for: {event.kind} {_words(row, event.at_ms - start_ms)}")
+    judged = _judgements(conn, rows)
     for each in injected:
-        if not _is_right(each, rows):
+        if not _is_right(each, judged):
             at = (each.from_ms - start_ms) / 3_600_000
             came = "; ".join(_words(rows[i], rows[i]["created_at_ms"] - start_ms) for i in each.opened)
             came = came or f"nothing: {_recorded(conn, each)}"
             stray.append(f"{each.fault.name} of {', '.join(each.hosts)} at {at:.3f} h gave: {came}")
-    return [row for fault in FAULTS if (row := _row(fault.name, injected, rows)).injected], stray
+    return [row for fault in FAULTS if (row := _row(fault.name, injected, judged)).injected], stray
 
 
-def _is_right(one: Injected, rows: Mapping[int, Mapping[str, Any]]) -> bool:
+Judged = Callable[[Injected], Mapping[str, Any]]
+"""Class, cause and open mark of the one ticket of a fault, as they were when the fault was over."""
+
+
+def _judgements(conn: Connection, rows: Mapping[int, Mapping[str, Any]]) -> Judged:
+    """A ticket whose problem came back later, as something else, stands under that now: its history tells what it was."""
+    events = ticket_events
+    wanted = select(events.c.ticket_id, events.c.at_ms, events.c.kind, events.c.body)
+    story = conn.execute(
+        wanted.where(events.c.kind.in_(("reopen", "requalify", "resolve"))).order_by(events.c.id)
+    ).all()
+
+    def judged(one: Injected) -> Mapping[str, Any]:
+        row = rows[one.opened[0]]
+        mine = [told for told in story if told.ticket_id == row["id"] and told.at_ms > one.from_ms]
+        back = next(
+            (n for n, told in enumerate(mine) if told.kind == "reopen" and told.at_ms > one.to_ms + LATE_MS),
+            None,
+        )
+        if back is None:
+            return row
+        before = next((told.body["before"] for told in mine[back:] if told.body.get("before")), {})
+        is_open = not any(told.kind == "resolve" for told in mine[:back])
+        return {**row, **before, "open_mark": 1 if is_open else None}
+
+    return judged
+
+
+def _is_right(one: Injected, judged: Judged) -> bool:
     if not one.is_owed or len(one.opened) != 1:
         return len(one.opened) == int(one.is_owed)
-    row = rows[one.opened[0]]
+    row = judged(one)
     return (
         row["class"] == one.fault.class_
         and row["root_cause"] in one.fault.causes
@@ -107,10 +136,10 @@ def _is_right(one: Injected, rows: Mapping[int, Mapping[str, Any]]) -> bool:
     )
 
 
-def _row(name: str, injected: Sequence[Injected], rows: Mapping[int, Mapping[str, Any]]) -> Row:
+def _row(name: str, injected: Sequence[Injected], judged: Judged) -> Row:
     each = [one for one in injected if one.fault.name == name]
     owed = [one for one in each if one.is_owed]
-    alone = [(one.fault, rows[one.opened[0]]) for one in owed if len(one.opened) == 1]
+    alone = [(one.fault, judged(one)) for one in owed if len(one.opened) == 1]
     return Row(
         name,
         len(each),

@@ -25,6 +25,24 @@ def below_cases(c, h, s):
     pause = {"agent.gap_s": 22, "agent.gap_progress": 0.1}
     return {
         "cpu.spin_very_slow": (c("cpu", spin), c("cpu", spin | {"cpu.spin_score": 0.75})),
+        "hw.pcie_card": (
+            c(
+                "kernel",
+                lines=(
+                    "i40e 0000:3b:00.0: PCIe Bus Error: severity=Uncorrected (Fatal), type=Transaction Layer",
+                ),
+            ),
+            c(
+                "kernel",
+                lines=(
+                    "nvme 0000:3b:00.0: PCIe Bus Error: severity=Uncorrected (Fatal), type=Transaction Layer",
+                ),
+            ),
+        ),
+        "prov.cpu_ordered_down": (
+            c("cpu", {"cpu.steal_pct": 74}, **said("CPU limit 400 % -> 100 %, ordered by customer olha")),
+            c("cpu", {"cpu.steal_pct": 74}, **said("CPU limit 100 % -> 400 %, ordered by customer olha")),
+        ),
         "cpu.sibling_spin": (
             c("cpu", spin, siblings=(s(cpu__spin_score=0.5),)),
             c("cpu", spin, siblings=(s(cpu__spin_score=1.0),)),

@@ -143,6 +143,10 @@ def io_cases(c, h, s):
             c("io", slow, siblings=(s(disk__await_ms=150.0),)),
         ),
         "io.saturated": (c("io", demand), c("io", slow)),
+        "io.queue_grew": (
+            c("io", {"disk.await_ms": (13, 58), "disk.iops": (1850, 1910), "disk.qdepth": (24, 111)}),
+            c("io", {"disk.await_ms": (13, 58), "disk.iops": (1850, 700), "disk.qdepth": (24, 41)}),
+        ),
         "io.plan_cap": (
             c("io", demand | {"disk.iops": (120, 2990)}, topology={"plan": "dedicated iops_cap=3000"}),
             c("io", demand, topology={"plan": "dedicated iops_cap=9000"}),

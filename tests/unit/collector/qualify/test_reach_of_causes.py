@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from collector.qualify.shared import began_together
 from collector.qualify.subjects import (
     AT_ONCE_MS,
     ELSEWHERE,
@@ -146,3 +147,34 @@ def test_a_full_connection_table_loses_names_and_ways_and_damages_no_card():
     ):
         found = OpenProblem(0, "a1", subject_of("a1", family, "", rule), family, "x", MINUTE_MS)
         assert (may_join(table, found) is not None) == is_joined, rule
+
+
+@pytest.mark.parametrize(
+    ("cause", "began_min", "shared"),
+    [
+        ("hw.thermal", [0, 10], [True, True]),
+        ("hw.thermal", [0, 10, 50], [True, True, False]),
+        ("hw.thermal", [0], [False]),
+        ("hw.power", [0, 3000], [False, False]),
+        ("virt.cpu_contention", [0, 3000], [True, True]),
+    ],
+)
+def test_of_machines_with_parts_of_their_own_only_what_began_together_is_the_rack_s(cause, began_min, shared):
+    assert began_together(cause, [m * MINUTE_MS for m in began_min]) == shared
+
+
+def test_the_kernels_word_that_a_limit_is_reached_belongs_to_what_ran_out_for_hours():
+    filling = OpenProblem(1, "a1", "host:a1/limit:fd_low", "limits", "os.service_failed", 0)
+    word = OpenProblem(
+        0, "a1", "host:a1/limit:limits_reached", "limits", "os.service_failed", 200 * MINUTE_MS
+    )
+    assert may_join(filling, word) is not None
+    other = OpenProblem(0, "a1", "host:a1/limit:pids_gone", "limits", "os.fork_bomb", 200 * MINUTE_MS)
+    assert may_join(filling, other) is None
+
+
+def test_programs_that_hang_are_why_the_agent_was_heard_no_more():
+    silence = OpenProblem(1, "a1", "host:a1", "silence", "os.agent_down", 0, word="agent_gone")
+    hung = OpenProblem(0, "a1", "host:a1/service:ssh", "service", "os.userland_hung", MINUTE_MS // 2)
+    assert may_explain(hung, silence) is not None
+    assert may_explain(hung, dataclasses.replace(silence, root_cause="virt.node_failure")) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collector.qualify.silence import Asked, are_we_cut_off, looks_isolated, outcome
+from collector.qualify.silence import Asked, Witness, are_we_cut_off, looks_isolated, outcome
 
 pytestmark = pytest.mark.collector
 
@@ -32,6 +32,13 @@ pytestmark = pytest.mark.collector
 )
 def test_the_outcome_of_a_suspicion(answers, word):
     assert outcome([Asked(kind, state) for kind, state in answers.items()]).word == word
+
+
+@pytest.mark.parametrize(("icmp", "word"), [("loss", "path"), ("ok", "agent_gone")])
+def test_pings_that_trickle_through_and_no_connection_while_others_are_served_is_our_way(icmp, word):
+    asked = [Asked("icmp", icmp), Asked("ssh", "timeout"), Asked("service", "timeout")]
+    assert outcome(asked, Witness(alive=("v2",), speaks=("v2",))).word == word
+    assert outcome(asked).word == "hung"
 
 
 def test_what_nobody_answered_is_no_fact():

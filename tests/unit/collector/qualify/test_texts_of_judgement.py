@@ -114,3 +114,13 @@ def test_what_two_rows_say_in_the_same_words_is_said_once(make_case):
     reasons = qualify(make_case("cpu", facts)).reasons
     slow = [reason for reason in reasons if reason.key == "reason.cpu.spin_slow"]
     assert [reason.weight for reason in slow] == [2.0], "the stronger of the two"
+
+
+def test_servers_that_are_not_this_reader_s_are_told_as_such(words):
+    def told(language, hosts):
+        return words[language].get("reason.net.segment_too", hosts=hosts, n=2)
+
+    assert told("en", ["a1", "a2"]).endswith("trouble: a1, a2.")
+    assert told("en", []).endswith("trouble: under other contracts.")
+    assert told("uk", []).endswith("з мережею: за іншими договорами.")
+    assert told("en", "a1").endswith("trouble: a1.")  # as tickets from before hold it

@@ -225,3 +225,119 @@ def test_what_another_finding_told_long_ago_yields_to_the_heartbeat_and_the_judg
     assert lively.before("mem.avail_pct") == 50.0
     own = dataclasses.replace(lively, subject=old, beside=())
     assert own.number("mem.avail_pct") == 3.0
+
+
+@pytest.mark.parametrize(
+    ("stopped", "cause"),
+    [((), "os.cpu_demand"), (("less", "vim"), "os.cpu_demand"), (("less", "php-fpm"), "os.service_failed")],
+)
+def test_a_program_that_was_stopped_does_not_wait_for_the_processor(make_case, stopped, cause):
+    busy = {
+        "check.state": "timeout", "cpu.user_pct": 92, "cpu.sys_pct": 6, "sched.runq_per_cpu": 7,
+    }  # fmt: skip
+    case = make_case("service", busy, subject="web", rule="check_fails", notes={"stopped": list(stopped)})
+    assert qualify(case).root_cause == cause
+
+
+BUSY = {"ext.svc": "dead", "cpu.user_pct": 92, "cpu.sys_pct": 6, "sched.runq_per_cpu": 7}
+
+
+@pytest.mark.parametrize(
+    ("seen", "cause"),
+    [
+        ({"ext.state": "timeout", "ext.port": "ok", "ext.icmp": "ok"}, "os.cpu_demand"),
+        ({"ext.state": "timeout", "ext.port": "ok", "ext.icmp": "dead"}, "os.cpu_demand"),
+        ({"ext.state": "timeout", "ext.port": "timeout", "ext.icmp": "ok"}, "os.firewall"),
+        (
+            {"ext.state": "timeout", "ext.port": "timeout", "ext.icmp": "ok", "net.listen_drops_ps": 3.0},
+            "os.cpu_demand",
+        ),
+        (
+            {"ext.state": "timeout", "ext.port": "timeout", "ext.icmp": "dead", "ext.tcp22": "timeout"},
+            "os.firewall",
+        ),
+    ],
+)
+def test_a_busy_processor_drops_no_packets(make_case, seen, cause):
+    case = make_case(
+        "service", BUSY | seen, subject="site", rule="outside.service", stream="collector:outside"
+    )
+    assert qualify(case).root_cause == cause
+
+
+@pytest.mark.parametrize(
+    ("hop", "vantage", "cause"),
+    [
+        ("transit-K", "", "net.transit_path"),
+        ("col-edge", "collector", "net.transit_path"),
+        ("alfa-core2", "", "os.firewall"),
+        ("transit-K", "v2", "os.firewall"),
+        ("transit-before-alfa", "", "os.firewall"),
+    ],
+)
+def test_where_our_own_trace_ends_before_the_provider_and_others_are_served_it_is_our_way(
+    make_case, hop, vantage, cause
+):
+    def judged(elsewhere):
+        facts = {"ext.state": "timeout", "ext.port": "timeout", "ext.elsewhere": elsewhere}
+        seen = (("ext.svc", "ok", "v2"), ("ext.last_hop", hop, vantage))
+        return qualify(
+            make_case("service", facts, subject="web", stream="collector:outside", seen=seen)
+        ).root_cause
+
+    assert judged({"v2": {"ext.svc": "ok"}}) == cause
+    assert judged({}) == "os.firewall", "what was seen before it began says nothing"
+    assert judged({"v2": {"ext.svc": "dead"}}) == "os.firewall"
+
+
+def test_what_we_lost_with_hosts_of_other_providers_while_others_are_served_is_our_way(make_case):
+    facts = {"ext.state": "timeout", "ext.together": True, "ext.elsewhere": {"v2": {"ext.svc": "ok"}}}
+    told = {"subject": "web", "stream": "collector:outside"}
+    assert qualify(make_case("service", facts, **told)).root_cause == "net.transit_path"
+    dead = facts | {"ext.elsewhere": {"v2": {"ext.svc": "dead"}}}
+    assert qualify(make_case("service", dead, **told)).root_cause == "os.firewall"
+
+
+def test_a_service_without_room_is_told_by_the_file_system_that_is_full(make_case, make_held):
+    beside = (make_held("fs_space", {"fs.inode_pct": 100}, subject="/var"),)
+    case = make_case(
+        "service", {"ext.state": "dead"}, subject="web", stream="collector:outside", beside=beside
+    )
+    verdict = qualify(case)
+    assert (verdict.root_cause, verdict.summary.params["part"]) == ("os.disk_full", "/var")
+
+
+@pytest.mark.parametrize(("dark_for_s", "cause"), [(5, "hw.power"), (86_400, "unknown")])
+def test_a_controller_that_was_dark_long_before_tells_nothing_of_the_outage(
+    make_case, make_sibling, dark_for_s, cause
+):
+    metal = {"virt": "none", "storage": "local"}
+    facts = {"silence.outcome": "down"}
+    case = make_case(
+        "silence", facts, topology=metal, siblings=(make_sibling(),), seen=(("ext.bmc", "dead", ""),)
+    )
+    since = dataclasses.replace(case.seen[0], at_ms=case.subject.at_ms - dark_for_s * 1000)
+    assert qualify(dataclasses.replace(case, seen=(since,))).root_cause == cause
+
+
+@pytest.mark.parametrize(("act", "cause"), [((), "svc3.ntp"), (("date -s 10:12 (sudo)",), "os.clock")])
+def test_a_clock_that_was_set_by_hand_is_not_led_astray_by_the_provider_s_source(
+    make_case, make_sibling, act, cause
+):
+    facts = {"clk.ntp_offset_ms": 1, "clk.true_offset_ms": -5_400_000}
+    case = make_case("clock", facts, ops=act, siblings=(make_sibling(families=("clock",)),))
+    assert qualify(case).root_cause == cause
+
+
+def test_a_guest_of_ours_that_is_down_is_no_pause_of_the_machine(make_case):
+    case = make_case("virt", {}, rule="guest_down", subject="g-erp", topology={"virt": "none"})
+    assert qualify(case).root_cause == "os.service_failed"
+
+
+@pytest.mark.parametrize(("began_s", "cause"), [(20, "os.userland_hung"), (-20, "os.agent_down")])
+def test_an_agent_that_hung_first_is_told_by_what_hangs_since(make_case, make_held, began_s, cause):
+    facts = {"silence.outcome": "agent_gone", "ext.tcp22": "ok", "ext.svc": "ok", "ext.icmp": "ok"}
+    case = make_case("silence", facts)
+    mute = make_held("service", {"ext.state": "banner_timeout"}, subject="ssh", stream="collector:outside")
+    mute = dataclasses.replace(mute, at_ms=case.subject.at_ms + began_s * 1000)
+    assert qualify(dataclasses.replace(case, beside=(mute,))).root_cause == cause

@@ -141,3 +141,15 @@ def test_nobody_is_judged_before_the_host_itself_was_heard():
     failing = fold(fold(RuleState(), "timeout", 1, False).state, "timeout", 2, may_judge=False)
     assert failing.event == "ask_again"
     assert failing.state.failing_since_ms == 1
+
+
+def test_services_of_unrelated_providers_that_only_we_lose_open_nothing_while_nobody_else_can_look(world):
+    hosts = ("a1", "b1", "c1")
+    for host_id in hosts:
+        world.add_host(host_id, provider=host_id[0], services=[WEB])
+        world.network.states[("service", f"addr-{host_id}")] = "ok"
+    world.run(2, beating=hosts)
+    for host_id in hosts:
+        world.network.states[("service", f"addr-{host_id}")] = "timeout"
+    world.run(300, beating=hosts)
+    assert world.tickets() == []

@@ -89,3 +89,74 @@ def test_what_a_vantage_saw_while_the_host_was_away_opens_nothing_when_it_is_bac
     world.store.write(lambda tx: observe(tx, "a1", "ext.svc", "ok", world.now_ms, "vantage", vantage="v1"))
     world.run(120, beating=("a1",))
     assert len(world.tickets()) == opened
+
+
+def damaged(world, subject, line):
+    """The ticket of a file system of which the kernel said this, without any other line."""
+    world.add_host("a1", provider="alfa", virt="kvm")
+    world.find("a1", "fs_faults", "fs", subject=subject, facts={"kmsg": {"now": line}})
+    world.tick()
+    (ticket,) = world.tickets()
+    return ticket
+
+
+def test_what_fails_on_a_damaged_file_system_is_no_better_cause_of_it(world):
+    ticket = damaged(world, "jbd2_abort", "Aborting journal on device vdb1-8.")
+    assert (ticket["root_cause"], ticket["confidence"]) == ("os.fs_error", "low")
+    world.run(60, beating=("a1",))
+    world.find("a1", "check_fails", "service", subject="shop", facts={"check.state": {"now": "timeout"}})
+    world.tick()
+    (ticket,) = world.tickets()
+    assert (ticket["root_cause"], ticket["class"]) == ("os.fs_error", 2)
+
+
+def test_the_line_by_which_a_finding_was_raised_argues_though_the_last_lines_do_not_hold_it(world):
+    line = "EXT4-fs error (device vdb1): ext4_find_entry:1455: inode #2: comm ls: reading directory lblock 0"
+    ticket = damaged(world, "ext4_err", line)
+    assert [reason["key"] for reason in ticket["verdict"]["reasons"]] == ["reason.fs.own_fault"]
+
+
+NO_INODES = {"fs.inode_pct": {"now": 100.0, "before": 71.0}}
+
+
+def test_a_service_that_fails_for_want_of_inodes_long_after_belongs_to_the_full_file_system(world):
+    world.add_host("a1")
+    world.find("a1", "fs_inodes", "fs_space", subject="/", facts=NO_INODES)
+    world.tick()
+    world.now_ms += 25 * MINUTE_MS
+    world.heartbeat("a1", vitals={"fs.used_pct": 47.0, "fs.inode_pct": 100.0})
+    world.find("a1", "check_fails", "service", subject="shop", facts={"check.state": {"now": "timeout"}})
+    world.tick()
+    assert causes(world) == ["os.disk_full"]
+
+
+@pytest.mark.parametrize(("act", "tickets"), [("systemctl stop postgresql", 1), ("systemctl stop cron", 2)])
+def test_a_unit_that_fails_long_after_the_act_that_felled_its_service_is_one_problem_with_it(
+    world, act, tickets
+):
+    world.add_host("a1")
+    world.store.write(lambda tx: observe(tx, "a1", "ops.action", act, world.now_ms, "journal"))
+    world.now_ms += 5_000
+    facts = {"ext.state": {"now": "refused"}, "ext.svc": {"now": "dead"}}
+    world.find("a1", "outside.service", "service", subject="shop", facts=facts, stream="collector:outside")
+    world.tick()
+    world.now_ms += 16 * MINUTE_MS
+    world.heartbeat("a1", vitals=ROOM)
+    world.find("a1", "unit_failed", "unit", subject="postgresql.service")
+    world.tick()
+    assert causes(world) == ["os.service_failed"] * tickets
+
+
+def test_two_machines_of_a_rack_that_overheat_together_are_one_problem_of_the_rack(world):
+    line = {"evidence": {"log": [{"text": "CPU3: Package temperature above threshold, cpu clock throttled"}]}}
+    facts = {"hw.sel": {"now": "Temperature #0x0e | Upper Critical going high | Asserted"}}
+    for host_id in ("a1", "a2"):
+        world.add_host(host_id, provider="alfa", virt="none", rack="r4")
+    for host_id in ("a1", "a2"):
+        world.find(host_id, "sel_entry", "hardware", subject="temperature", facts=facts, **line)
+        world.now_ms += MINUTE_MS
+        world.heartbeat("a1", "a2")
+        world.tick()
+    assert [(t["scope"], t["affected"]) for t in world.tickets(is_open=True)] == [
+        ("rack:alfa/r4", ["a1", "a2"])
+    ]

@@ -108,6 +108,7 @@ def test_every_signal_of_the_catalogue_has_a_name_for_people(language: str) -> N
 
 def test_a_unit_that_only_lists_what_a_value_may_be_is_not_said_beside_it() -> None:
     assert signal_value(texts("en"), "net.anchors", 3) == "3"
+    assert signal_value(texts("uk"), "silence.outcome", "agent_gone") == "агента немає, сервер відповідає"
     assert signal_value(texts("en"), "fs.used_pct", 97.25) == "97.2 %"
 
 
