@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import random
 import resource
 import shutil
 import signal
@@ -23,6 +22,8 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from tests.tools.ports import free_port
 
 SLEEPERS = 400
 PAIRS = 1000
@@ -180,19 +181,6 @@ def _table(zabbix: Zabbix) -> list[tuple[str, str, Make]]:
         ("netdata", "netdata", netdata),
         ("zabbix-agent2", "zabbix_agent2", zabbix_agent2),
     ]
-
-
-PORTS = range(20_000, 30_000)
-"""Below the ephemeral ones; zabbix-agent2 takes none above 32767."""
-
-
-def free_port() -> int:
-    """A loopback port that nobody holds now."""
-    for port in random.sample(PORTS, 50):
-        with contextlib.suppress(OSError), socket.socket() as sock:
-            sock.bind(("127.0.0.1", port))
-            return port
-    raise OSError("no free port among fifty")
 
 
 def _is_up(process: subprocess.Popen[bytes], port: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from tests.bench.intake import CONNECTIONS, THREADS
 from tests.bench.table import Row
+from tests.tools.ports import free_port
 
 SCRIPT = Path(__file__).parent / "alerts.lua"
 
@@ -28,7 +28,7 @@ def measure(seconds: float) -> list[Row]:
         (folder / "am.yml").write_text(
             "route: {receiver: none}\nreceivers: [{name: none}]\n", encoding="utf-8"
         )
-        port = _free_port()
+        port = free_port()
         with (folder / "log").open("wb") as log:
             peer = subprocess.Popen(
                 [program, f"--config.file={folder / 'am.yml'}", f"--storage.path={folder}", "--cluster.listen-address=",
@@ -53,12 +53,6 @@ def measure(seconds: float) -> list[Row]:
     return [
         Row("peer: prometheus-alertmanager, single posts/s", f"{rate:,.0f}", "", note, rate, is_peer=True)
     ]
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def _wait(url: str) -> None:

@@ -24,6 +24,7 @@ from collector.tables import streams
 from tests.bench import beside
 from tests.bench.house import House, weight
 from tests.bench.table import Row
+from tests.tools.ports import free_port
 
 PSS_BUDGET_MIB = 26.0
 CPU_BUDGET_S = 0.10
@@ -63,7 +64,7 @@ def measure(seconds: float, python: str) -> list[Row]:
         house.start()
         _tell(f"{STARTS} starts")
         starts = [_start_s(house, n, python) for n in range(1, STARTS)]
-        port = beside.free_port()
+        port = free_port()
         agent, first_s = _agent(house, 0, python, f"127.0.0.1:{port}")
         try:
             starts.append(first_s)

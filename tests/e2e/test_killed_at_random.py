@@ -117,7 +117,7 @@ def _eventually(act: Any) -> None:
         act()
         return True
 
-    wait_for("the fault is caused", 20, tried)
+    wait_for("the fault is caused", 60, tried)
 
 
 def _compare(seen: dict[tuple[str, int], tuple[str, str, str]], store: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import yaml
 from agent.signals.catalogue import BY_NAME
 from tests.bench.house import House
 from tests.tools.needs import require_package
+from tests.tools.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.collector]
 
@@ -56,12 +56,6 @@ def fetch(url: str) -> bytes:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

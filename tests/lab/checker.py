@@ -148,18 +148,23 @@ def unannounced(seen: Seen) -> list[str]:
 
 
 def displaced(seen: Seen) -> list[str]:
-    """A new primary is named by a promotion and nothing before it: a run that was given up leaves the old one in its place."""
-    promoted = {
+    """A new primary is named by a promotion, or a lease that the old one is to hear of, and nothing before them: a run that was
+    given up leaves the old one in its place."""
+    named = {
         entry.epoch
         for entries in seen.journals.values()
         for entry in entries
-        if entry.kind == "intent" and entry.body["step"].startswith("promote-") and not _is_rehearsal(entries)
+        if entry.kind == "intent" and _names(entry.body) and not _is_rehearsal(entries)
     }
     return [
-        f"{host} takes {primary} for the primary of epoch {epoch}, and no promotion was begun under it"
+        f"{host} takes {primary} for the primary of epoch {epoch}, and nothing that names one was begun under it"
         for host, (epoch, primary) in sorted(seen.named.items())
-        if epoch > 0 and epoch not in promoted
+        if epoch > 0 and epoch not in named
     ]
+
+
+def _names(body: Mapping[str, Any]) -> bool:
+    return body["step"].startswith("promote-") or body.get("type") == "fence.lease"
 
 
 def _one_journal(entries: Sequence[Entry]) -> list[str]:

@@ -259,6 +259,12 @@ def port_fence(folder: Path, host: str = "prim") -> dict[str, Any]:
     return {"type": "fence.port", "deadline": "10 s", "options": options}
 
 
+def lease_fence(scale: Scale) -> dict[str, Any]:
+    """Fence by waiting until the host's own watch must have stopped the service."""
+    options = {"ports": [register.PORT], "ttl": f"{scale.gate_ttl:g} s", "margin": "10 s"}
+    return {"type": "fence.lease", "deadline": f"{scale.gate_ttl + 40:g} s", "options": options}
+
+
 SWITCH = f"""#!{sys.executable}
 # switch off|on|status HOST: as root's own command for the switch; the provider's interface is the switch here.
 import json, sys, urllib.request

@@ -36,6 +36,8 @@ class Hands(Eyes):
         self.is_port_open: dict[str, bool] = dict.fromkeys(HOSTS, True)
         self.is_cut: dict[str, bool] = dict.fromkeys(ADDRESS, False)
         self.broken_at_ms = 0
+        self.killed_at_ms: list[int] = []
+        """When the collector was killed."""
         self._processes: dict[str, Any] = {}
         self._frozen: list[int] = []
         self._collector_env: dict[str, str] = {}
@@ -162,6 +164,8 @@ class Hands(Eyes):
 
     def kill(self, name: str) -> None:
         """``kill -9`` of one program: collector, register-prim, agent-back, ..."""
+        if name == "collector":
+            self.killed_at_ms.append(round(time.time() * 1000))
         os.kill(self._processes[name].pid, signal.SIGKILL)
         self._processes[name].wait(20)
 

@@ -74,7 +74,7 @@ class Times:
     traffic: float | None = None
     verify: float | None = None
     own: float | None = None
-    """From decision to verified, without the steps' own time."""
+    """From decision to verified, without the steps' own time, and without that in which no collector lived."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,11 +180,11 @@ def times_of(home: Household) -> Times:
     if not found:
         return Times()
     entries = home.journals()[0][found[-1]["id"]]
-    return times_in(entries, home.broken_at_ms)
+    return times_in(entries, home.broken_at_ms, home.killed_at_ms)
 
 
-def times_in(entries: Sequence[Entry], broken_at_ms: int) -> Times:
-    """From a run's journal alone."""
+def times_in(entries: Sequence[Entry], broken_at_ms: int, killed_at_ms: Sequence[int] = ()) -> Times:
+    """From a run's journal alone, and when its collector was killed."""
     at = {entry.body["state"]: entry.at_ms for entry in reversed(entries) if entry.kind == "enter"}
 
     def between(one: State, other: State) -> float | None:
@@ -198,6 +198,7 @@ def times_in(entries: Sequence[Entry], broken_at_ms: int) -> Times:
     if State.ON_BACKUP.value in at:
         until = next(n for n, e in enumerate(entries) if e.body.get("state") == State.ON_BACKUP.value)
         steps_ms = sum(e.body.get("took_ms", 0) for e in entries[:until]) + _waited_ms(entries[:until])
+        steps_ms += sum(_away_ms(entries[: until + 1], at_ms) for at_ms in killed_at_ms)
         # A person's own time is none of ours: the decision is theirs where they were asked.
         decided_ms = max([entries[0].at_ms, *(e.at_ms for e in entries if e.kind == "approve")])
         own = round((at[State.ON_BACKUP.value] - decided_ms - steps_ms) / 1000, 2)
@@ -209,6 +210,13 @@ def times_in(entries: Sequence[Entry], broken_at_ms: int) -> Times:
         verify=between(State.VERIFYING, State.ON_BACKUP),
         own=own,
     )
+
+
+def _away_ms(entries: Sequence[Entry], killed_at_ms: int) -> int:
+    """From the collector's death in mid-run to the first thing that the next one did; what that took is the step's own."""
+    pairs = itertools.pairwise(entries)
+    after = next((b for a, b in pairs if a.at_ms <= killed_at_ms < b.at_ms), None)
+    return 0 if after is None else max(0, after.at_ms - after.body.get("took_ms", 0) - killed_at_ms)
 
 
 def _waited_ms(entries: Sequence[Entry]) -> int:

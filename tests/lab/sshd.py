@@ -12,17 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from collector.ssh import Target
+from tests.tools.ports import free_port
 
 SHIPPED = Path(__file__).resolve().parents[2] / "systemd" / "failover"
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin") or "sshd"
 START_S = 60.0
 
 Spawn = Callable[[Sequence[str], Any], "subprocess.Popen[Any]"]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def _here(argv: Sequence[str], log: Any) -> subprocess.Popen[Any]:

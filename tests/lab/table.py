@@ -12,7 +12,7 @@ from typing import Any
 from tests.lab import faults as f
 from tests.lab import faults_store as s
 from tests.lab import faults_time as t
-from tests.lab.given import Scale, port_fence, power_fence
+from tests.lab.given import Scale, lease_fence, port_fence, power_fence
 from tests.lab.household import Household
 from tests.lab.play import Case, Expect
 
@@ -52,6 +52,9 @@ def port_only(folder: Path) -> dict[str, Any]:
     return {"fence": [[port_fence(folder)]]}
 
 
+LEASE_ONLY = {"fence": [[lease_fence(Scale())]], "fence_min": "F2"}
+
+
 LIMITS = "tests/unit/collector/failover/test_limits.py::"
 PARTS = "tests/lab/parts/"
 POSTGRESQL = (
@@ -75,6 +78,8 @@ CRASH = "tests/unit/collector/failover/steps/test_crashes.py::"
 CASES: tuple[Case, ...] = (
     Case("A1", "prim process killed", "ON_BACKUP", f.a1, SWITCHED, is_core=True, scaled=TENTH),
     Case("A2", "prim namespace links down", "fence by oob, ON_BACKUP", f.a2, SWITCHED, is_core=True, scaled=TENTH),
+    Case("A2.lease", "links down, fence by lease alone", "stops itself, ON_BACKUP", t.a2_lease, SWITCHED, terms=LEASE_ONLY,
+         scaled=TTL),
     Case("A3", "prim cut from coll only", "no failover, path ticket", f.a3, NOTHING, scaled=TENTH),
     Case("A4", "coll cut from all", "nothing about hosts", f.a4, NOTHING, scaled=TENTH),
     Case("A5", "43 s partition, then heal", "no failover", f.a5, NOTHING, Scale(dwell=12.0), scaled=PARTLY),
@@ -87,6 +92,9 @@ CASES: tuple[Case, ...] = (
     Case("A9", "load: prim slow, not dead", "no failover", f.a9, NOTHING, scaled=TENTH),
     Case("A10", "flapping link", "one incident, one decision", f.a10, whoever, scaled="ten flaps of a third of the dwell each"),
     Case("B1", "fence says ok but host lives", "next level, then STUCK", f.b1, STUCK, terms=two_fences, is_core=True),
+    Case("B1.lease", "fence by lease, its watch dead, host lives", "not believed, STUCK", t.b1_lease,
+         Expect(("stuck",), "prim"), terms=LEASE_ONLY,
+         scaled=TTL),
     Case("B2", "provider's interface down", "request; no promote", f.b2, ASKED, is_core=True),
     Case("B2.later", "down when the order is given", "STUCK; no promote", f.b2_later, STUCK),
     Case("B3", "fence command hangs", "deadline, probe, again", f.b3, SWITCHED, scaled=HANGS),

@@ -124,6 +124,11 @@ def test_a_planted_violation_is_found(words: str, planted: Seen) -> None:
     assert any(words in fault for fault in found(planted)), found(planted)
 
 
+def test_a_lease_may_name_the_new_primary_before_any_promotion() -> None:
+    waits = ("intent", {"step": "fence-0-0", "type": "fence.lease"})
+    assert checker.displaced(with_journal(*STEPS[:2], waits)) == []
+
+
 def test_lost_writes_within_the_rpo_and_outages_of_what_was_not_to_be_switched_are_no_faults() -> None:
     last = {a.value for a in ACKS if not 1.2 < a.got_s < 3}
     assert found(seen(kept=last)) == []

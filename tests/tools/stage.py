@@ -9,12 +9,13 @@ from __future__ import annotations
 import http.server
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
 from typing import Any, Callable, List
+
+from tests.tools.ports import free_port
 
 
 class Desk(http.server.BaseHTTPRequestHandler):
@@ -62,9 +63,7 @@ class Stage:
         self.want: dict = {}
         self.more: dict = {}
         self.listen(context=context)
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.free_port = sock.getsockname()[1]
+        self.free_port = free_port()
         self.children: List[subprocess.Popen] = []
         (folder / "token").write_text("secret\n", encoding="ascii")
         self.write()
@@ -114,7 +113,7 @@ class Stage:
         self.children.append(child)
         return child
 
-    def until(self, what: Callable[[], Any], seconds: float = 20.0) -> Any:
+    def until(self, what: Callable[[], Any], seconds: float = 60.0) -> Any:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             with self.lock:

@@ -20,7 +20,7 @@ from config.clock import SystemClock
 from tests.desk_world import PASSWORD, Desk, make_desk
 from tests.tools import needs
 
-WAIT_S = 10
+WAIT_S = 30
 
 FLAGS = (
     "--headless=new",

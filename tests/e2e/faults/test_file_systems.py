@@ -44,7 +44,7 @@ class Sick:
             sys.executable, "-m", "tests.e2e.faults.sick_files",
             str(self.mount), str(self.backing), str(self._mood),
         )  # fmt: skip
-        wait_for("the FUSE file system is there", 20, lambda: "image" in stage.run("ls", str(self.mount)))
+        wait_for("the FUSE file system is there", 60, lambda: "image" in stage.run("ls", str(self.mount)))
 
     def kill(self) -> None:
         """Its program dies; the mount stays."""

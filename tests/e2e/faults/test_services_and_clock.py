@@ -33,7 +33,7 @@ def test_a_frozen_web_server_still_takes_connections_and_is_found_all_the_same(s
         f"  - {{name: port, type: tcp, host: 127.0.0.1, port: {port}, interval_s: 1, timeout_s: 1}}\n"
     )
     site = stage.beside(sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1")
-    wait_for("the site answers", 20, lambda: _status(port) == 200)
+    wait_for("the site answers", 60, lambda: _status(port) == 200)
     stage.start()
     stage.until(lambda: len(stage.reports) >= 4)
     assert stage.changes_of("check_fails", "page") == []

@@ -8,7 +8,6 @@ import imaplib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.tools.ports import free_port
 
 PASSWORD = "imap-secret-4711"
 
@@ -104,12 +105,9 @@ class Dovecot:
         self.tls_name = tls_name
         self.folder = Path(tempfile.mkdtemp(prefix="vt-dovecot-"))
         self.folder.chmod(0o755)  # its log-in process runs as another user
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            self.port = sock.getsockname()[1]
-        self.tls_port = 0
+        self.port, self.tls_port = free_port(), 0
         if tls_name:
-            with socket.create_server(("127.0.0.1", 0)) as sock:
-                self.tls_port = sock.getsockname()[1]
+            self.tls_port = free_port()
             certificate(self.folder, tls_name)
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -78,7 +78,7 @@ def house() -> Iterator[House]:
             house = House(machines[DESK], machines[WEB], [])
             _follow(house)
             _let_in(house)
-            within(20, "the host is not alive", house.is_alive)
+            within(60, "the host is not alive", house.is_alive)
             house.web.run("cat >> /etc/vartovyi/agent.yaml; systemctl reload vartovyi-agent", stdin=HURRY)
             yield house
         finally:

@@ -90,7 +90,7 @@ def test_a_server_that_loses_its_power_is_a_ticket_in_time(house: House) -> None
     assert ticket["root_cause"] != "os.agent_down", shown
     assert house.host()["life"] == "silent"
     house.web.boot()
-    within(40, "the host is not alive", house.is_alive)
+    within(60, "the host is not alive", house.is_alive)
 
 
 def test_a_fault_brings_its_evidence_through_the_sandbox(house: House) -> None:
@@ -114,7 +114,7 @@ def test_a_frozen_agent_is_restarted_by_the_watchdog_and_its_stream_goes_on(hous
     assert before is not None
     house.web.run(f"kill -STOP {house.web.show(AGENT, 'MainPID')}")
     within(WATCHDOG_S + 30, "systemd restarts nothing", lambda: house.web.show(AGENT, "NRestarts") == "1", 1)
-    within(15, "the agent is not back", lambda: house.web.show(AGENT, "ActiveState") == "active")
+    within(60, "the agent is not back", lambda: house.web.show(AGENT, "ActiveState") == "active")
     house.web.run("systemd-run --quiet --unit=cart.service false")
     within(
         60, "no finding after the restart", lambda: house.row("id", "findings", "subject = 'cart.service'")
@@ -124,37 +124,37 @@ def test_a_frozen_agent_is_restarted_by_the_watchdog_and_its_stream_goes_on(hous
     assert after[0] == before[0]
     assert after[1] > before[1]
     house.web.run("systemctl reset-failed cart.service")
-    within(30, "the host is not alive", house.is_alive)
+    within(60, "the host is not alive", house.is_alive)
 
 
 def test_a_stopped_agent_says_goodbye(house: House) -> None:
     house.web.run(f"systemctl stop {AGENT}")
     assert house.web.show(AGENT, "Result") == "success"
-    said = within(10, "no goodbye", lambda: house.row("goodbye", "hosts", "life = 'stopped'"))
+    said = within(60, "no goodbye", lambda: house.row("goodbye", "hosts", "life = 'stopped'"))
     assert said == ["service_stop"]
     house.web.run(f"systemctl start {AGENT}")
-    within(20, "the host is not alive", house.is_alive)
+    within(60, "the host is not alive", house.is_alive)
 
 
 def test_the_collector_reloads_its_contracts_and_stops_in_order(house: House) -> None:
     contract = "/etc/vartovyi/contracts/acme.yaml"
     house.desk.run(f"sed -i 's/^title: .*/title: Acme Ltd/' {contract}; systemctl reload {COLLECTOR}")
-    within(10, "no reload", lambda: any("read again" in line for line in house.desk.journal(COLLECTOR)))
+    within(60, "no reload", lambda: any("read again" in line for line in house.desk.journal(COLLECTOR)))
     house.desk.run(f"sed -i 's/^title: .*/titel: oops/' {contract}; systemctl reload {COLLECTOR}")
-    within(10, "no fault", lambda: any("acme.yaml" in line for line in house.desk.journal(COLLECTOR)))
+    within(60, "no fault", lambda: any("acme.yaml" in line for line in house.desk.journal(COLLECTOR)))
     assert house.desk.show(COLLECTOR, "ActiveState") == "active"
     house.desk.run(f"sed -i 's/^titel: .*/title: Acme/' {contract}; systemctl stop {COLLECTOR}")
     assert house.desk.show(COLLECTOR, "Result") == "success"
     assert house.desk.show(COLLECTOR, "ExecMainStatus") == "0"
     assert any("stopped in order" in line for line in house.desk.journal(COLLECTOR))
     house.desk.run(f"systemctl start {COLLECTOR}")
-    within(30, "the host does not report again", house.is_alive)
+    within(60, "the host does not report again", house.is_alive)
 
 
 def test_a_server_that_goes_down_in_order_is_expected_back(house: House) -> None:
     house.web.shut_down()
     try:
-        said = within(30, "no goodbye", lambda: house.row("goodbye", "hosts", "life = 'stopped'"))
+        said = within(60, "no goodbye", lambda: house.row("goodbye", "hosts", "life = 'stopped'"))
         assert said == ["host_shutdown"]
     finally:
         house.web.boot()  # and the agent with it, since its unit is enabled

@@ -52,7 +52,7 @@ def test_the_root_only_reader_answers_the_agents_account_and_nobody_else(house: 
     assert "permission denied" in stranger
     # Nothing stays behind: the reader is no resident program.
     running = "systemctl list-units --no-legend --state=active,activating 'vartovyi-privileged@*'"
-    within(10, "the reader is still there", lambda: not house.web.run(running).strip())
+    within(60, "the reader is still there", lambda: not house.web.run(running).strip())
     assert house.web.run("systemctl --failed --no-legend") == ""
 
 
@@ -61,7 +61,7 @@ def test_a_machine_that_lost_its_power_says_so_when_it_is_back(house: House) -> 
     before = _last_id(house)
     house.web.pull_the_plug()
     house.web.boot()
-    within(40, "the host is not alive", house.is_alive)
+    within(60, "the host is not alive", house.is_alive)
     _, account, booted_ms = _told_after(house, "host.gap", before)
     assert account["kind"] == "reboot_unclean", account
     assert account["from_ms"] < account["to_ms"]
@@ -70,7 +70,7 @@ def test_a_machine_that_lost_its_power_says_so_when_it_is_back(house: House) -> 
     assert _told_after(house, "boot.wtmp_shutdown", before)[1] is False
     # The machine lost its power a while ago too (test_on_a_server): while that finding is open, this boot joins it as a change.
     of_boot = f"rule = 'unclean_boot' and kind in ('opened', 'changed') and abs(at_ms - {booted_ms}) < 1000"
-    told = within(30, "no finding", lambda: house.row("body", "findings", of_boot))
+    told = within(60, "no finding", lambda: house.row("body", "findings", of_boot))
     facts = json.loads(told[0])["facts"]
     assert facts["boot.wtmp_shutdown"]["now"] is False
     assert facts["host.gap"]["now"] == account
@@ -80,7 +80,7 @@ def test_a_machine_that_was_rebooted_in_order_says_that_it_was_planned(house: Ho
     before = _last_id(house)
     house.web.shut_down()
     house.web.boot()
-    within(40, "the host is not alive", house.is_alive)
+    within(60, "the host is not alive", house.is_alive)
     _, account, _ = _told_after(house, "host.gap", before)
     assert account["kind"] == "reboot_planned", account
     assert "the agent was told that the host goes down" in account["why"]
@@ -90,5 +90,5 @@ def test_a_machine_that_was_rebooted_in_order_says_that_it_was_planned(house: Ho
 def test_an_agent_that_was_killed_says_that_the_boot_is_the_same(house: House) -> None:
     before = _last_id(house)
     house.web.run(f"systemctl kill --signal=KILL {AGENT}")
-    within(30, "the host is not alive", house.is_alive)
+    within(60, "the host is not alive", house.is_alive)
     assert _told_after(house, "host.gap", before)[1]["kind"] == "agent_ended"
