@@ -176,8 +176,9 @@ def _best_witness(row: str, candidates: Sequence[tuple[str, Outcome]]) -> Witnes
     for name, whole in candidates:
         if outcome_of(name, row).verdicts != whole.verdicts:
             return Witness(row, name, DECIDES)
-    citing = next((name for name, whole in candidates if row in whole.cited), None)
-    return Witness(row, citing, SUPPORTS) if citing is not None else row
+    citing = [name for name, whole in candidates if row in whole.cited]
+    held = [*citing, *(name for name, _ in candidates)]
+    return Witness(row, held[0], SUPPORTS) if held else row
 
 
 def check(listed: Sequence[Witness]) -> int:

@@ -1,27 +1,14 @@
-"""Every evidence row has a scenario in row_witnesses.txt; a sample of them is played with and without its row (``make test``)."""
+"""Every evidence row has a scenario in row_witnesses.txt and is worth there what the list says (``make test``)."""
 
 from __future__ import annotations
-
-import os
-from random import Random, randrange
 
 import pytest
 
 from collector.qualify.judge import ROWS
 from tests.scenarios import labelled
-from tests.scenarios.row_worth import DECIDES, WITNESSES, Witness, scenarios, witnesses, worth
+from tests.scenarios.row_worth import WITNESSES, Witness, scenarios, witnesses, worth
 
 pytestmark = pytest.mark.collector
-
-SEED = int(os.environ.get("SEED", "0")) or randrange(1, 1_000_000)
-SAMPLE = 8
-"""Rows of a run: each takes two plays. All of them by hand: ``python -m tests.scenarios.row_worth --check``."""
-
-
-def sample() -> list[Witness]:
-    """The rows of this run, those of scenarios that are here."""
-    here = [one for one in witnesses() if one.scenario in scenarios()]
-    return Random(SEED).sample(here, SAMPLE)
 
 
 def test_every_row_has_a_scenario_that_exercises_it():
@@ -41,11 +28,16 @@ def test_every_scenario_of_the_list_is_there():
     assert {one.scenario for one in witnesses()} <= known
 
 
+def _by_scenario(one: Witness) -> tuple[str, str]:
+    return one.scenario, one.row  # rows of one scenario in a row: its play with all rows is kept
+
+
 @pytest.mark.slow
-def test_a_row_is_worth_what_the_list_says():
-    if not labelled.public():
+@pytest.mark.parametrize("listed", [
+    pytest.param(one, id=f"{one.row}-{one.scenario}") for one in sorted(witnesses(), key=_by_scenario)
+])  # fmt: skip
+def test_a_row_is_worth_what_the_list_says(listed):
+    if listed.scenario not in scenarios():
         pytest.skip(labelled.NO_PUBLIC)
-    for one in sample():
-        found = worth(one.row, one.scenario)
-        again = f"SEED={SEED}: {one.row} in {one.scenario} is worth {found or 'nothing'}, and {one.worth} is listed"
-        assert found in (DECIDES, one.worth), again
+    again = f"python -m tests.scenarios.row_worth --find --only {listed.row}"
+    assert worth(listed.row, listed.scenario) == listed.worth, again
