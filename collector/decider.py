@@ -5,8 +5,9 @@ SQLite flush and tick share one commit at the head of the writer's line. Only he
 
 Under pressure (reports wait for the writer when a tick ends) findings are judged in slices: each is a transaction of
 its own, with the lease's term checked in it, as large as ``SLICE_S`` allows by what the last one took, and intake's
-groups go between. A whole tick still comes every second. What is not judged yet is durable and counted. An outage
-that the tick finds by itself, with no flood behind it, is judged in one piece.
+groups go between. A whole tick still comes every second. What is not judged yet is durable and counted. A tick
+that a flood made long is followed by shorter ones before reports wait. An outage that the tick finds by itself, with no
+flood before it, is judged in one piece.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ SLICE_S = 0.010
 """A slice holds the writer, and much of the interpreter, about so long: five of them fit into the time that a report may
 wait for its answer."""
 
+FLOOD = 128
+"""Fewer findings than these in one tick are no flood, however long it took: then it was the rest of the tick."""
+
 REST_UNDER_PRESSURE = 2.0
 """Rest after a slice, in lengths of that slice: the writer and the interpreter belong to the intake."""
 
@@ -58,7 +62,11 @@ REST_UNDER_PRESSURE = 2.0
 def next_bite(bite: int, most: int, judged: int, took_s: float, *, is_pressed: bool) -> int:
     """How many findings the next tick may judge, when one with ``bite`` judged so many in ``took_s`` seconds."""
     if not is_pressed:
-        return min(most, bite * 2)
+        # Nobody waits for the writer yet; but a tick that took this long for its findings made the next reports wait.
+        is_flood = judged >= FLOOD and took_s > 2 * SLICE_S
+        return (
+            max(FLOOD, min(bite, round(judged * 2 * SLICE_S / took_s))) if is_flood else min(most, bite * 2)
+        )
     if judged < bite and took_s <= SLICE_S:
         return bite
     fits = round(judged * SLICE_S / took_s) if took_s > 0 else bite * 2

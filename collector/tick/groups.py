@@ -107,6 +107,8 @@ class Groups:
         open_set = self.judge.open_set
         silent = {p.host_id: p for p in held if p.key.partition("|")[0] == "silence"}
         dead = {h: p for h, p in silent.items() if silence_word(p.members(open_set)[0]) in DEAD}
+        if not dead:
+            return list(held)
         told = {s.host_id for s in self.judge.scene.seen if s.signal in TELLING}
         dead = {h: p for h, p in dead.items() if not self._fell_alone(p, is_told=h in told)}
         groups = self._fallen(dead) if dead else {}

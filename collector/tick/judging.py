@@ -93,11 +93,11 @@ class Judge:
         """Take in what is to be judged: how it came and went, planned windows, and the hosts' open tickets."""
         members = {f"{p.host_id}\n{p.key}": p.members(self.open_set) for p in problems}
         self.patience.watch(problems, members)
-        self._problems = problems
-        host_ids = sorted({p.host_id for p in problems})
-        self.windows.learn(host_ids)
+        # The end of what never held here says nothing about its host.
+        self._problems = [p for p in problems if p.ended or members[f"{p.host_id}\n{p.key}"]]
+        self.windows.learn(sorted({p.host_id for p in problems if members[f"{p.host_id}\n{p.key}"]}))
         stems, outside = _stems(self.open_set)
-        self.desk.learn(host_ids, stems, outside)
+        self.desk.learn(sorted({p.host_id for p in self._problems}), stems, outside)
         for opened in [*(o for here in self.open_set.values() for o in here.values()), *_ended(problems)]:
             if opened.ticket_id is not None:
                 self.desk.note_joined(opened.host_id, opened.ticket_id, opened.held())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from collector.chores import Chore, Chores
-from collector.decider import BITE_MIN, SLICE_S, SPREAD_BITE, Decider, next_bite
+from collector.decider import BITE_MIN, FLOOD, SLICE_S, SPREAD_BITE, Decider, next_bite
 from collector.fleet_cache import FleetCache
 from collector.intake import Intake
 from collector.store.engine import Store
@@ -157,8 +157,15 @@ def test_a_slice_checks_the_term_in_its_own_transaction(stage: Stage) -> None:
         (100, 0, 2 * SLICE_S, True, BITE_MIN),
         (100, 3, 5.0, False, 200),
         (4000, 3, 5.0, False, 5000),
+        (5000, 1000, 10 * SLICE_S, False, 200),
+        (1000, 1000, 100 * SLICE_S, False, FLOOD),
+        (300, 300, 2 * SLICE_S, False, 600),
+        (5000, FLOOD - 1, 100 * SLICE_S, False, 5000),
     ],
-    ids=["too long", "at most doubled", "as it fits", "never below", "nothing left", "dear", "nothing judged", "rest", "whole"],
+    ids=[
+        "too long", "at most doubled", "as it fits", "never below", "nothing left", "dear", "nothing judged", "rest", "whole",
+        "a flood that nobody waits behind yet", "never below a flood's size", "a flood that is quick", "no flood",
+    ],
 )  # fmt: skip
 def test_a_slice_is_as_large_as_the_last_one_lets_hope(
     bite: int, judged: int, took_s: float, is_pressed: bool, wanted: int
