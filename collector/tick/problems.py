@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Integer, and_, bindparam, delete, insert, select, update
+from sqlalchemy import JSON, BigInteger, Connection, Integer, and_, bindparam, delete, insert, select, update
 
 from collector import intake_sqlite
 from collector.qualify.subjects import subject_of
 from collector.tables import findings, open_findings
 from collector.tick.cases import OpenRow, body_of
+from collector.tick.rows import SILENCE_STREAM
 from ticketing.model import Reason, problem_key
 
 OpenSet = dict[str, dict[tuple[str, str, str], OpenRow]]
@@ -76,30 +77,48 @@ def problem_of(opened: OpenRow) -> str:
     return problem_key(subject_of(opened.host_id, opened.family, opened.subject, opened.rule), opened.family)
 
 
-def unhandled(tx: Connection, limit: int) -> list[Row]:
-    """Rows that no tick has handled, in order of arrival."""
-    return [Row(*row[:12], body=body_of(row[12])) for row in tx.execute(_UNHANDLED, {"b_limit": limit})]
+def unhandled(tx: Connection, limit: int, silent_at_ms: int | None = None) -> list[Row]:
+    """The first rows that no tick has handled, in order of arrival.
+
+    With ``silent_at_ms`` also every silence that the collector told in that very tick: hosts that fell together are judged
+    together, however many findings wait before them.
+    """
+    rows = [_row(row) for row in tx.execute(_UNHANDLED, {"b_limit": limit})]
+    if silent_at_ms is not None and len(rows) >= limit:
+        known = {row.id for row in rows}
+        told = tx.execute(_TOLD_NOW, {"b_now": silent_at_ms, "b_stream": SILENCE_STREAM})
+        rows += sorted((row for row in map(_row, told) if row.id not in known), key=lambda row: row.id)
+    return rows
 
 
+def _row(columns: Any) -> Row:
+    return Row(*columns[:12], body=body_of(columns[12]))
+
+
+_ROW = select(
+    findings.c.id,
+    findings.c.host_id,
+    findings.c.stream,
+    findings.c.n,
+    findings.c.kind,
+    findings.c.opening_n,
+    findings.c.rule,
+    findings.c.subject,
+    findings.c.family,
+    findings.c.severity,
+    findings.c.at_ms,
+    findings.c.received_at_ms,
+    findings.c.body,
+)
 _UNHANDLED = (
-    select(
-        findings.c.id,
-        findings.c.host_id,
-        findings.c.stream,
-        findings.c.n,
-        findings.c.kind,
-        findings.c.opening_n,
-        findings.c.rule,
-        findings.c.subject,
-        findings.c.family,
-        findings.c.severity,
-        findings.c.at_ms,
-        findings.c.received_at_ms,
-        findings.c.body,
-    )
-    .where(findings.c.handled_at_ms.is_(None))
+    _ROW.where(findings.c.handled_at_ms.is_(None))
     .order_by(findings.c.id)
     .limit(bindparam("b_limit", type_=Integer))
+)
+_TOLD_NOW = _ROW.where(
+    findings.c.received_at_ms == bindparam("b_now", type_=BigInteger),
+    findings.c.stream == bindparam("b_stream"),
+    findings.c.handled_at_ms.is_(None),
 )
 
 

@@ -22,7 +22,8 @@ from ticketing.contracts import Book
 
 def judge_findings(tx: Connection, now_ms: int, ctx: TickContext, book: Book, report: TickReport) -> None:
     """The whole step."""
-    rows = unhandled(tx, ctx.limits.findings)
+    has_silences = report.counts.get("confirmed") or report.counts.get("returned")
+    rows = unhandled(tx, ctx.limits.findings, now_ms if has_silences else None)
     windows = Windows(tx, book, now_ms)
     asked_again = [*outlived(tx, now_ms, ctx, windows), *told(tx, now_ms, ctx)]
     patient = due(tx, now_ms, ctx.limits.findings)
@@ -56,5 +57,5 @@ def judge_findings(tx: Connection, now_ms: int, ctx: TickContext, book: Book, re
     if rows:
         write_handled(tx, rows, now_ms)
     report.count("findings", len(rows))
-    if len(rows) == ctx.limits.findings:
+    if len(rows) >= ctx.limits.findings:
         report.wake_at(now_ms)

@@ -64,7 +64,12 @@ class OwnFinding:
 
 
 def append_own(tx: Connection, stream: str, found: Sequence[OwnFinding], now_ms: int) -> None:
-    """Write the collector's findings, numbered like any agent's stream, so that they go through the same mill."""
+    """Write the collector's findings, numbered like any agent's stream, so that they go through the same mill.
+
+    What stands there already and waits to be judged is not written again: who finds it looks at what holds, tick by tick.
+    """
+    waiting = _waiting(tx, stream, sorted({f.host_id for f in found}))
+    found = [f for f in found if waiting.get((f.host_id, f.rule, f.subject)) != f.kind or f.kind == "changed"]
     if not found:
         return
     next_n = _next_numbers(tx, stream, sorted({f.host_id for f in found}), now_ms)
@@ -80,6 +85,21 @@ def append_own(tx: Connection, stream: str, found: Sequence[OwnFinding], now_ms:
         .values(next_n=bindparam("b_n")),
         [{"b_host": host_id, "b_n": n} for host_id, n in sorted(next_n.items())],
     )
+
+
+def _waiting(tx: Connection, stream: str, host_ids: Sequence[str]) -> dict[tuple[str, str, str], str]:
+    """(host, rule, subject) -> kind of the newest row of the stream that no tick has judged."""
+    known: dict[tuple[str, str, str], str] = {}
+    for part in chunks(host_ids):
+        wanted = (
+            select(findings.c.host_id, findings.c.rule, findings.c.subject, findings.c.kind)
+            .where(
+                findings.c.host_id.in_(part), findings.c.stream == stream, findings.c.handled_at_ms.is_(None)
+            )
+            .order_by(findings.c.host_id, findings.c.n)
+        )
+        known.update({(row.host_id, row.rule, row.subject): row.kind for row in tx.execute(wanted)})
+    return known
 
 
 def _next_numbers(tx: Connection, stream: str, host_ids: Sequence[str], now_ms: int) -> dict[str, int]:

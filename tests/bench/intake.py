@@ -63,6 +63,7 @@ def settle(house: House) -> None:
     """Let what the run before left be judged, and all hosts be heard: else half a load is measured beside a backlog, and
     beside an outage of the hosts that were not part of that run."""
     deadline = time.monotonic() + SETTLE_S
+    load(house, "beat", HEARD_S)
     while house.metrics()["vartovyi_findings_unhandled"]:
         if time.monotonic() > deadline:
             raise RuntimeError(f"findings are not judged {SETTLE_S:g} s after the load: {house.log_tail()}")

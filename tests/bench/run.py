@@ -85,7 +85,7 @@ def _measured(parts: dict[str, Callable[[], list[Row]]]) -> tuple[list[Row], int
 def parts_of(quick: bool, agent_python: str) -> dict[str, Callable[[], list[Row]]]:
     """Every part, in order."""
     return {
-        "intake": lambda: intake.measure(6 if quick else 20, 3000 if quick else 10_000),
+        "intake": lambda: intake.measure(6 if quick else 10, 3000 if quick else 10_000),
         "peer": lambda: peer.measure(6 if quick else 20),
         "tick": lambda: tick.measure(2000 if quick else 10_000, 400 if quick else 2000),
         "desk": lambda: desk.measure(20_000 if quick else 1_000_000),
