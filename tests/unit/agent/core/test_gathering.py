@@ -15,6 +15,7 @@ from agent.history import History
 from agent.settings import AgentSettings
 from agent.wire import Evidence, FindingChange
 from config.clock import SystemClock
+from tests.tools import threads
 
 
 def full(used=97.0, subject="/var"):
@@ -96,11 +97,11 @@ def test_a_reading_that_hangs_is_left_behind_in_time_and_holds_few_threads(monke
         release.wait(60)
         return Evidence()
 
-    before = threading.active_count()
+    before = threads.running()
     late = [0.0]
     monkeypatch.setattr(gathering, "perf_seconds", lambda: late[0])
     made = [begin(hang) for _ in range(30)]  # none of them waits for its reading
-    assert threading.active_count() - before <= UNDER_WAY
+    assert threads.since(before) <= UNDER_WAY
     assert not made[0].is_ready
     late[0] = 0.25
     assert all(one.is_ready for one in made)

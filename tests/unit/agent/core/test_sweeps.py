@@ -9,6 +9,7 @@ import pytest
 from agent.signals.sample import Sample
 from agent.sweeps import Sweeps
 from config.clock import FixedClock
+from tests.tools import threads
 
 
 class Fake:
@@ -94,11 +95,11 @@ def test_a_sampler_that_hangs_is_written_off_and_the_others_go_on(stage):
     on.go(21)
     assert on.names() == ["fine"]
     assert on.sweeps.stuck() == {"hung": True, "fine": False}
-    threads = threading.active_count()
+    before = threads.running()
     for _ in range(20):
         on.go(10)
         assert on.names() == ["fine"]
-    assert hung.sweeps == 1 and threading.active_count() == threads
+    assert hung.sweeps == 1 and threads.since(before) == 0
     assert on.sweeps.ages_s(on.clock.mono_ms())["hung"] == pytest.approx(221.0)
     assert on.sweeps.all_swept()
 

@@ -20,6 +20,7 @@ from agent.signals.parsers.plugin import MAX_NUMBERS, parse_plugin
 from config import loader
 from config.clock import FixedClock, SystemClock
 from config.loader import ConfigError
+from tests.tools import threads
 
 ME = os.geteuid()
 PLUGINS = Path("/usr/lib/nagios/plugins")
@@ -198,17 +199,17 @@ def test_a_check_that_does_not_come_back_is_an_answer_and_is_not_begun_again() -
     specs.append(CheckSettings(name="well", type="file", path="/y", timeout_s=1.0, interval_s=5.0))
     checks = Checks(specs, run=run, first_wait_s=0.05)
     states: List[Any] = []
-    threads = 0
+    before = threads.running()
     for at in range(0, 120_000, 5_000):
         samples = checks.sweep(at)
         time.sleep(0.01)
         states.append({s.subject: s.value for s in samples if s.signal == "check.state"})
         if at == 30_000:
-            threads = threading.active_count()
+            before = threads.running()
     release.set()
     assert states[-1] == {**{f"dead{n}": "hung" for n in range(8)}, "well": "ok"}
     assert [begun.count(f"dead{n}") for n in range(8)] == [1] * 8 and begun.count("well") > 10
-    assert threading.active_count() <= threads + 1
+    assert threads.since(before) <= 1
 
 
 # --- files -------------------------------------------------------------------------------------------------------

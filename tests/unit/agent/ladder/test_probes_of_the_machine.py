@@ -22,6 +22,7 @@ from agent.samplers.throttle import CpuLimit, levels
 from agent.samplers.time_source import TimeSource
 from agent.signals.parsers.error import ParseError
 from agent.signals.parsers.ntp import NTP_VARIABLES, parse_chrony, parse_ntp_variables
+from tests.tools import threads
 from tests.tools.ports import free_port
 
 DEAD = ("127.0.0.1", 9)
@@ -69,15 +70,15 @@ def test_a_read_that_does_not_end_is_told_by_its_age_and_costs_one_thread(tmp_pa
 
     def hang() -> float:
         calls.append(1)
-        release.wait(10)
+        release.wait(60)
         return 1.0
 
     probe = DiskProbe(tmp_path, measure=hang)
     assert probe.sweep(0) == []
-    threads = threading.active_count()
+    before = threads.running()
     ages = [only(probe.sweep(at), "disk.probe_ms") for at in range(10_000, 310_000, 10_000)]
     assert ages[:2] == [10_000.0, 20_000.0] and ages[-1] == 300_000.0
-    assert (len(calls), threading.active_count()) == (1, threads)
+    assert (len(calls), threads.since(before)) == (1, 0)
     assert probe._errand is not None
     release.set()
     assert probe._errand.wait(20)
