@@ -150,9 +150,19 @@ def merge(tx: Connection, book: Book, ticket_id: int, into_id: int, reason: Reas
 
 
 def split(
-    tx: Connection, book: Book, ticket_id: int, verdict: Verdict, now_ms: int, *, parent_id: int | None = None
+    tx: Connection,
+    book: Book,
+    ticket_id: int,
+    verdict: Verdict,
+    now_ms: int,
+    *,
+    parent_id: int | None = None,
+    was_theirs: bool = False,
 ) -> Outcome:
-    """Take the verdict's hosts out of a ticket into one of their own: their cause turned out to be another."""
+    """Take the verdict's hosts out of a ticket into one of their own: their cause turned out to be another.
+
+    Where the ticket's trouble was theirs too and only what goes on is another (``was_theirs``), it goes on naming them.
+    """
     row = ledger.ticket_row(tx, ticket_id)
     if row is None or not ledger.is_open(row):
         return _not_open(ticket_id, row)
@@ -162,7 +172,8 @@ def split(
     outcome = open_or_join(tx, book, verdict, row["contract_id"], now_ms, parent_id=parent_id)
     if outcome.ticket_id is None:
         return outcome
-    body = _leave(tx, row, verdict.affected, outcome.ticket_id, now_ms)
+    stays = verdict.affected if was_theirs else ()
+    body = _leave(tx, row, verdict.affected, outcome.ticket_id, now_ms, stays)
     ledger.write_event(tx, outcome.ticket_id, now_ms, MACHINE, "split", body, is_public=True)
     return dataclasses.replace(outcome, reason=Reason.from_dict(body["reason"]))
 
@@ -177,10 +188,15 @@ def narrow(tx: Connection, ticket_id: int, host_ids: Sequence[str], into_id: int
 
 
 def _leave(
-    tx: Connection, row: RowLike, host_ids: Sequence[str], into_id: int, now_ms: int
+    tx: Connection,
+    row: RowLike,
+    host_ids: Sequence[str],
+    into_id: int,
+    now_ms: int,
+    stays: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write that hosts left a ticket, and where they are now; the event's body."""
-    rest = sorted(set(row["affected"]) - set(host_ids))
+    """Write that hosts left a ticket (though it goes on naming those of ``stays``), and where they are now; the event's body."""
+    rest = sorted((set(row["affected"]) - set(host_ids)) | set(stays))
     values: dict[str, Any] = {"affected": rest}
     if row["verdict"]:
         values["verdict"] = {**row["verdict"], "affected": rest}

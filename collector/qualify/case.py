@@ -143,8 +143,6 @@ class Case:
     """The host's other open findings, oldest first."""
     siblings: tuple[HostView, ...] = ()
     """Other hosts that share a group of the topology with it."""
-    sibling_findings: tuple[Held, ...] = ()
-    """Open findings of the subject's family on the siblings."""
     ops: tuple[str, ...] = ()
     """Operator actions on record in the 120 s before the beginning."""
     seen: tuple[Seen, ...] = ()

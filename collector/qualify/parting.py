@@ -28,6 +28,11 @@ def has_own_cause(verdict: Verdict) -> bool:
     return is_account and is_settled(verdict.scope, verdict.root_cause, verdict.confidence.value)
 
 
+def is_left_to_itself(verdict: Verdict) -> bool:
+    """Whether what goes on after a group's trouble is over is sure to be this very host's own."""
+    return not verdict.provisional and is_settled(verdict.scope, verdict.root_cause, verdict.confidence.value)
+
+
 def is_settled(scope: str, cause: str, confidence: str) -> bool:
     """Whether a judgement of one host names, and not as a guess, a cause of that host alone."""
     layer, _, _ = cause.partition(".")

@@ -22,6 +22,9 @@ from ticketing.tables import tickets
 KIN_MAX = 300
 """Most neighbours that one tick judges again."""
 
+LEFT_MAX = 6
+"""With so many hosts the trouble of a group goes on."""
+
 
 def call_kin(tx: Connection, touched: dict[str, Problem], open_set: OpenSet) -> None:
     """Add the neighbours' problems of the same families to ``touched``, and what holds on them to ``open_set``."""
@@ -40,6 +43,45 @@ def call_kin(tx: Connection, touched: dict[str, Problem], open_set: OpenSet) -> 
             if opened.family in families and not _is_noted(opened) and _may_be_shared([opened]):
                 key = problem_of(opened)
                 touched.setdefault(f"{host_id}\n{key}", Problem(host_id, key))
+
+
+def left_behind(tx: Connection, touched: dict[str, Problem], open_set: OpenSet) -> list[tuple[str, str]]:
+    """(host, problem) of the few that are not well yet where others of their group's ticket recovered in this tick.
+
+    What they shared may be over, and what goes on be the host's own: to be looked at when it has gone on for a while
+    (collector.tick.parting). What holds on them comes into ``open_set``.
+    """
+    over = {
+        o.ticket_id
+        for p in touched.values()
+        for o in p.ended
+        if o.ticket_id is not None and o.family in FAMILIES and o.family != "silence"
+    }
+    found: list[tuple[str, str]] = []
+    for group in _groups(tx, sorted(over)):
+        wanted = select(open_findings.c.host_id).where(open_findings.c.ticket_id.in_(group)).distinct()
+        names = list(tx.execute(wanted.limit(LEFT_MAX)).scalars())
+        if len(names) == LEFT_MAX:
+            continue
+        open_set.update(load_open(tx, sorted(set(names) - open_set.keys())))
+        held = (o for name in names for o in open_set[name].values() if o.ticket_id in group)
+        found += sorted({(o.host_id, problem_of(o)) for o in held})
+    return found
+
+
+def _groups(tx: Connection, ticket_ids: Sequence[int]) -> list[list[int]]:
+    """Of these tickets those that several hosts share, each with what stands beside it under one parent."""
+    is_shared = and_(tickets.c.family != "silence", tickets.c.scope.not_like("host:%"))
+    found: dict[int, list[int]] = {}
+    for row in tx.execute(
+        select(tickets.c.id, tickets.c.parent_id).where(tickets.c.id.in_(ticket_ids[:KIN_MAX]), is_shared)
+    ):
+        if row.parent_id is None:
+            found[row.id] = [row.id]
+        elif row.parent_id not in found:
+            beside = select(tickets.c.id).where(tickets.c.parent_id == row.parent_id)
+            found[row.parent_id] = list(tx.execute(beside).scalars())
+    return list(found.values())
 
 
 def _may_be_shared(members: Sequence[OpenRow]) -> bool:

@@ -1,5 +1,7 @@
 """A host whose own account speaks of another cause leaves the group's ticket, on the same tick, with history on both.
 
+So does the last one that is not well when all others are, where a cause of its own is found: theirs is over.
+
 The group's ticket keeps the others, whose outage it was from the start; the host's findings go with the host. Only where both
 would bear one problem key (its silence still holds, and its provider says why) it stays the host's, and the others move.
 Which accounts are good enough is pure (``collector.qualify.parting``).
@@ -10,18 +12,24 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from sqlalchemy import update
+from sqlalchemy import exists, func, select, update
 
 from collector.qualify.case import Case
-from collector.qualify.parting import has_own_cause, of_host, without
+from collector.qualify.parting import has_own_cause, is_left_to_itself, of_host, without
 from collector.qualify.subjects import OpenProblem
-from collector.tables import open_findings
+from collector.tables import findings, open_findings
 from collector.tick.problems import OpenSet
 from ticketing import intake
 from ticketing.model import Reason, Verdict
+from ticketing.tables import tickets
 
 if TYPE_CHECKING:
     from collector.tick.ticket import Desk
+
+LEFT_ALONE_MS = 300_000
+"""So long after all others of a group are well what goes on of one host is looked at as its own; some are well a little later."""
+
+OTHERS_MAX = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +44,16 @@ class Parted:
 def part(desk: Desk, ticket_id: int, verdict: Verdict, case: Case) -> int | None:
     """The host's own ticket, where its account takes it out of the group that ``ticket_id`` is about; else None."""
     told = desk.rows.get(ticket_id)
-    if told is None or not _is_group(desk, told) or not has_own_cause(verdict):
-        return None
-    if told["root_cause"] == verdict.root_cause or told["family"] != "silence":
+    if told is None or not _is_group(desk, told) or told["root_cause"] == verdict.root_cause:
         return None
     host_id = case.host.id
     row = _own_contract_s(desk, host_id, told["scope"])
     if row is None:
+        return None
+    if told["family"] != "silence":
+        is_own = case.subject.family == told["family"] and is_left_to_itself(verdict)
+        return _go_on_alone(desk, row, verdict, host_id) if is_own and _is_last(desk, row, host_id) else None
+    if not has_own_cause(verdict):
         return None
     began = next(
         (p.began_at_ms for p in desk.problems.get(host_id, ()) if p.family == "silence" and p.word),
@@ -94,9 +105,7 @@ def _split(desk: Desk, row, own: Verdict) -> int | None:
     group = dataclasses.replace(Verdict.from_dict(row["verdict"]), affected=tuple(row["affected"]))
     rest = without(group, host_id, len(set(parent["affected"]) - {host_id}))
     if not rest.affected:
-        intake.requalify(desk.tx, desk.book, ticket_id, own, desk.now_ms)
-        intake.attach(desk.tx, ticket_id, None, _why(host_id), desk.now_ms)
-        _learn_anew(desk, ticket_id)
+        _requalify_alone(desk, ticket_id, own)
         return ticket_id
     goes, stays = (rest, own) if own.problem == row["problem"] else (own, rest)
     done = intake.split(
@@ -116,6 +125,42 @@ def _split(desk: Desk, row, own: Verdict) -> int | None:
     desk.parted.append(Parted(goes.affected, ticket_id, done.ticket_id))
     _learn_anew(desk, ticket_id, done.ticket_id)
     return done.ticket_id if goes is own else ticket_id
+
+
+def _requalify_alone(desk: Desk, ticket_id: int, own: Verdict) -> None:
+    """The only host that its contract has in the group takes the contract's ticket with it."""
+    intake.requalify(desk.tx, desk.book, ticket_id, own, desk.now_ms)
+    intake.attach(desk.tx, ticket_id, None, _why(own.affected[0]), desk.now_ms)
+    _learn_anew(desk, ticket_id)
+
+
+def _is_last(desk: Desk, row, host_id: str) -> bool:
+    """Whether all others of the group, other contracts' too, have been well for a while."""
+    whole = desk.rows.get(row["parent_id"]) or row
+    group = select(tickets.c.id).where((tickets.c.id == whole["id"]) | (tickets.c.parent_id == whole["id"]))
+    held = open_findings.c.ticket_id.in_(group) & (open_findings.c.host_id != host_id)
+    if desk.tx.execute(select(exists().where(held))).scalar():
+        return False
+    others = sorted(set(whole["affected"]) - {host_id})[:OTHERS_MAX]
+    over = select(func.max(findings.c.received_at_ms)).where(
+        findings.c.host_id.in_(others), findings.c.ticket_id.in_(group), findings.c.kind == "closed"
+    )
+    ended_ms = desk.tx.execute(over).scalar()
+    return ended_ms is not None and desk.now_ms - ended_ms >= LEFT_ALONE_MS
+
+
+def _go_on_alone(desk: Desk, row, verdict: Verdict, host_id: str) -> int | None:
+    """What goes on of the host alone gets a ticket of its own; the group's keeps naming it, and ends with its trouble."""
+    own = of_host(verdict, host_id, row["family"], verdict.began_at_ms)
+    if row["affected"] == [host_id]:
+        _requalify_alone(desk, row["id"], own)
+        return row["id"]
+    done = intake.split(desk.tx, desk.book, row["id"], own, desk.now_ms, was_theirs=True)
+    if done.ticket_id is None or done.ticket_id == row["id"]:
+        return None
+    desk.parted.append(Parted((host_id,), row["id"], done.ticket_id))
+    _learn_anew(desk, row["id"], done.ticket_id)
+    return done.ticket_id
 
 
 def _leave_parent(desk: Desk, parent_id: int, host_id: str, own_id: int) -> None:

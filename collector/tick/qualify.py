@@ -14,7 +14,8 @@ from collector.tick.cases import load_open
 from collector.tick.context import TickContext, TickReport
 from collector.tick.groups import Groups
 from collector.tick.judging import Judge
-from collector.tick.kin import call_kin
+from collector.tick.kin import call_kin, left_behind
+from collector.tick.parting import LEFT_ALONE_MS
 from collector.tick.problems import Problem, fold, problem_of, unhandled, write_handled, write_open
 from collector.tick.quiet import due
 from ticketing.contracts import Book
@@ -45,12 +46,15 @@ def judge_findings(tx: Connection, now_ms: int, ctx: TickContext, book: Book, re
                 touched.setdefault(f"{opened.host_id}\n{key}", Problem(opened.host_id, key))
     known = set(open_set)
     call_kin(tx, touched, open_set)
+    left = left_behind(tx, touched, open_set)
     before += [key for host_id in set(open_set) - known for key in open_set[host_id]]
     for host_id, key in patient:
         touched.setdefault(f"{host_id}\n{key}", Problem(host_id, key, is_asked_again=True))
     problems = list(touched.values())
     judge = Judge.of(tx, now_ms, ctx, book, windows, open_set, report)
     judge.look(problems)
+    for left_key in left:
+        judge.patience.ask_again(left_key, now_ms + LEFT_ALONE_MS)
     alone = Groups(judge).place([p for p in problems if p.members(open_set)])
     judge.run(alone, [p for p in problems if not p.members(open_set)])
     write_open(tx, before, open_set)

@@ -125,6 +125,11 @@ class Quiet:
         self._said[key] = said
         return said
 
+    def ask_again(self, key: Key, at_ms: int) -> None:
+        """Have the problem judged again then, whatever is told of it."""
+        kept = self._kept.setdefault(key, _Kept())
+        kept.again_at_ms, kept.is_changed = at_ms, True
+
     def settled(self, problem: Problem, ticket_id: int | None) -> None:
         """The problem's fate: a ticket of one that flaps says so once, and says so when that is over."""
         kept = self._kept.get((problem.host_id, problem.key))

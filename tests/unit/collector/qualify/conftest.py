@@ -62,7 +62,7 @@ def case(
     }
     host = HostView("a1", "acme", place | (topology or {}), life, {}, NOW, dict.fromkeys(lacks, "platform"))
     saw = tuple(Seen("a1", signal, value, vantage, NOW - 60_000) for signal, value, vantage in seen)
-    return Case(NOW, host, held(family, facts, **values), beside, siblings, (), ops, saw)
+    return Case(NOW, host, held(family, facts, **values), beside, siblings, ops, saw)
 
 
 @pytest.fixture
