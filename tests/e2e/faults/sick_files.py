@@ -65,6 +65,4 @@ class SickFiles(mfusepy.Operations):
 
 
 if __name__ == "__main__":
-    mfusepy.FUSE(
-        SickFiles(sys.argv[2], sys.argv[3]), sys.argv[1], foreground=True, nothreads=False, nonempty=True
-    )
+    mfusepy.FUSE(SickFiles(sys.argv[2], sys.argv[3]), sys.argv[1], foreground=True, nothreads=False)
