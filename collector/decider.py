@@ -6,8 +6,8 @@ SQLite flush and tick share one commit at the head of the writer's line. Only he
 Under pressure (reports wait for the writer when a tick ends) findings are judged in slices: each is a transaction of
 its own, with the lease's term checked in it, as large as ``SLICE_S`` allows by what the last one took, and intake's
 groups go between. A whole tick still comes every second. What is not judged yet is durable and counted. A tick
-that a flood made long is followed by shorter ones before reports wait. An outage that the tick finds by itself, with no
-flood before it, is judged in one piece.
+that a flood made long is followed by shorter ones before reports wait. An outage that the tick finds by itself is judged in
+one piece, whatever waits (collector.tick.problems).
 """
 
 from __future__ import annotations

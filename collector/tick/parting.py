@@ -30,6 +30,7 @@ LEFT_ALONE_MS = 300_000
 """So long after all others of a group are well what goes on of one host is looked at as its own; some are well a little later."""
 
 OTHERS_MAX = 500
+"""Most hosts of a group that are asked when they were well again."""
 
 
 @dataclasses.dataclass(frozen=True)
