@@ -20,6 +20,7 @@ On SQLite nothing is acknowledged that lies in another file than the one at the 
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,6 +45,9 @@ POOL_SIZE = 8
 POOL_WAIT_S = 10.0
 BUSY_TIMEOUT_MS = 10_000
 """How long SQLite waits for another process's rare write (an admin's command line)."""
+
+WAL_ATTEMPTS = 100
+"""How often the first opening of a new file is tried while others open it, each after a turn as its writer."""
 
 PREPARED = 512
 """Statements that the SQLite driver keeps prepared for a connection."""
@@ -285,11 +289,11 @@ def _set_up_sqlite(engine: Engine, *, begin: str, read_only: bool) -> None:
     def _on_connect(dbapi_connection: Any, _: Any) -> None:
         dbapi_connection.isolation_level = None
         cursor = dbapi_connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        _write_ahead(cursor)
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
-            f"busy_timeout={BUSY_TIMEOUT_MS}",
             "wal_autocheckpoint=32768",  # 128 MiB: only where the writer's own mover cannot (collector.store.writer)
             "journal_size_limit=67108864",
             "cache_size=-16000",
@@ -303,6 +307,20 @@ def _set_up_sqlite(engine: Engine, *, begin: str, read_only: bool) -> None:
     @event.listens_for(engine, "begin")
     def _on_begin(conn: Connection) -> None:
         conn.exec_driver_sql(begin)
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Turn the file to write-ahead logging. The busy time-out does not hold for that statement: of several processes that
+    open a new store at once, all but one are told at once that it is locked. So wait as a writer does, and ask again."""
+    for attempt in range(1, WAL_ATTEMPTS + 1):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or attempt == WAL_ATTEMPTS:
+                raise
+        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute("ROLLBACK")
 
 
 def _postgres_engine(url: str, pool_size: int) -> Engine:

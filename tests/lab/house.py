@@ -38,6 +38,8 @@ ROUTER = {place: f"10.90.{n}.1" for n, place in enumerate(PLACES, 1)}
 VIP = "10.90.9.9"
 """The address that clients use; prov routes it to prim or to back, and both have it."""
 SSH_PORT = 22
+ARRIVAL_S = 60
+"""Within which a program that was started is in its place's network; a busy machine takes seconds."""
 ROOT = Path(__file__).resolve().parents[2]
 _NETNS = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
@@ -141,6 +143,7 @@ class House:
     ) -> subprocess.Popen[Any]:
         """Start a program there; ``ip netns exec`` becomes the program, so its pid is the program's.
 
+        Returns once it is in the place's network (or has ended), so that whoever looks there finds it.
         ``log`` names a file of the house's folder that takes what it says; it is ended with the house.
         """
         with (self.folder / f"{log or 'programs'}.log").open("ab") as stream:
@@ -149,7 +152,19 @@ class House:
                 ["ip", "netns", "exec", self.netns(place), *map(str, argv)], start_new_session=True, **more
             )
         self._started.append(started)
+        self._await_arrival(place, started)
         return started
+
+    def _await_arrival(self, place: str, started: subprocess.Popen[Any]) -> None:
+        there = (_NETNS / self.netns(place)).stat().st_ino
+        end = time.monotonic() + ARRIVAL_S
+        while started.poll() is None:
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{started.pid}/ns/net").st_ino == there:
+                    return
+            if time.monotonic() > end:
+                raise TimeoutError(f"{started.args} is not in {place} after {ARRIVAL_S} s")
+            time.sleep(0.001)
 
     def inside(self, place: str, do: Callable[[], T]) -> T:
         """Call this in the place's network: sockets that it makes belong there for good."""

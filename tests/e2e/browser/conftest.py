@@ -9,7 +9,11 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -85,7 +89,17 @@ class Browser:
         """Wait until ``what()`` is true."""
         # Between two pages an element may be of the one that just went.
         passing = [StaleElementReferenceException, NoSuchElementException]
-        WebDriverWait(self.driver, WAIT_S, 0.05, ignored_exceptions=passing).until(lambda _: what())
+
+        def holds(_: object) -> bool:
+            try:
+                return what()
+            except WebDriverException as error:
+                # chromedriver's raw word for the same, when the page goes in the middle of what it asks of it.
+                if "unhandled inspector error" in str(error.msg):
+                    return False
+                raise
+
+        WebDriverWait(self.driver, WAIT_S, 0.05, ignored_exceptions=passing).until(holds)
 
     def until_live(self) -> None:
         self.until(lambda: self.one("#live").get_attribute("data-state") == "live")

@@ -207,3 +207,28 @@ def test_an_error_s_text_does_not_hold_what_was_to_be_written(store):
         store.write(lambda tx: tx.execute(text("INSERT INTO nowhere VALUES (:what)"), {"what": "s3cret"}))
     assert "nowhere" in str(told.value)
     assert "s3cret" not in str(told.value)
+
+
+def test_stores_that_open_a_new_file_at_once_all_open_it(tmp_path: Path) -> None:
+    """SQLite turns a new file to write-ahead logging for one of them and tells the others at once that it is locked."""
+    failed: list[Exception] = []
+    for number in range(30):
+        url = f"sqlite:///{tmp_path / f'{number}.db'}"
+        gate = threading.Barrier(4)
+
+        def start(url: str = url, gate: threading.Barrier = gate) -> None:
+            store = Store.open(url)
+            try:
+                gate.wait(30)
+                assert store.write(lambda tx: tx.scalar(text("PRAGMA journal_mode"))) == "wal"
+            except Exception as error:
+                failed.append(error)
+            finally:
+                store.close()
+
+        threads = [threading.Thread(target=start) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failed == []
