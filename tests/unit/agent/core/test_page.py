@@ -20,7 +20,7 @@ def page(tmp_path):
 
 
 def connect(page):
-    return socket.create_connection(("127.0.0.1", page.port), timeout=5)
+    return socket.create_connection(("127.0.0.1", page.port), timeout=30)
 
 
 def ask(sock, request):

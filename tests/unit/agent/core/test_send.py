@@ -180,9 +180,9 @@ def test_the_sender_carries_what_was_handed_over_and_wakes_the_loop(collector):
     sender = Sender(link(collector), woken.set)
     sender.start()
     sender.hand_over(b"{}", "s")
-    assert woken.wait(5)
+    assert woken.wait(30)
     (outcome,) = sender.outcomes()
     assert isinstance(outcome, Answered) and sender.outcomes() == []
     sender.stop()
-    sender.join(5)
+    sender.join(30)
     assert not sender.is_alive()

@@ -49,7 +49,7 @@ class Stage:
         self.sweeps.start_due(self.clock.mono_ms())
 
     def names(self):
-        assert self.woken.wait(5)
+        assert self.woken.wait(30)
         return [sweep.name for sweep in self.sweeps.brought()]
 
 
@@ -91,7 +91,7 @@ def test_a_sampler_that_hangs_is_written_off_and_the_others_go_on(stage):
     on = stage(hung, fine)
     hung.gate.clear()
     on.go()
-    assert hung.entered.wait(5)
+    assert hung.entered.wait(30)
     on.go(21)
     assert on.names() == ["fine"]
     assert on.sweeps.stuck() == {"hung": True, "fine": False}
@@ -110,7 +110,7 @@ def test_the_first_report_waits_for_the_samplers_it_names_and_for_no_others(stag
     assert not on.sweeps.has_swept({"cheap", "absent"})
     hung.gate.clear()
     on.go()
-    assert hung.entered.wait(5)
+    assert hung.entered.wait(30)
     assert on.sweeps.has_swept({"cheap", "absent"})
     assert not on.sweeps.has_swept({"cheap", "hung"}) and not on.sweeps.all_swept()
     hung.gate.set()
@@ -121,7 +121,7 @@ def test_a_sampler_that_comes_back_is_taken_up_again(stage):
     on = stage(hung, fine)
     hung.gate.clear()
     on.go()
-    assert hung.entered.wait(5)
+    assert hung.entered.wait(30)
     on.go(21)
     assert on.names() == ["fine"]
     on.woken.clear()
@@ -137,7 +137,7 @@ def test_a_sampler_that_fails_is_counted_and_tried_again(stage):
     bad.error = RuntimeError("bug")
     on = stage(bad)
     on.go()
-    assert on.woken.wait(5) and on.sweeps.brought()[0].is_failed
+    assert on.woken.wait(30) and on.sweeps.brought()[0].is_failed
     assert on.sweeps.failures() == {"bad": 1} and on.sweeps.lacks() == {}
     bad.error = None
     on.go(10)

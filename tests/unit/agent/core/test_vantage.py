@@ -191,7 +191,7 @@ def test_new_settings_end_the_vantage_while_it_waits_on_its_poll(
     threads = lookout.vantage._threads
     lookout.follow(parse("{}", AgentSettings))
     for thread in threads:
-        thread.join(3)
+        thread.join(30)
     assert lookout.vantage is None and not any(thread.is_alive() for thread in threads)
 
 

@@ -44,7 +44,7 @@ def settled(sampler: Any, mono_ms: int) -> List[Sample]:
     found = sampler.sweep(mono_ms)
     errand = sampler._errand
     if errand is not None:
-        assert errand.wait(5)
+        assert errand.wait(30)
         found = found + sampler.sweep(mono_ms)
     return found
 

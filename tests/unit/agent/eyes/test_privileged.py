@@ -65,7 +65,7 @@ def test_a_late_command_is_killed_with_all_its_children_and_told_as_hung(tmp_pat
     commands = {"slow": Command(("timeout", "61.7", "sleep", "61.7"))}
     said = answer("slow", locks=tmp_path, commands=commands, timeout_s=0.4)
     assert said.state == "hung"
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert not _runs("61.7")
 
 

@@ -13,7 +13,7 @@ from agent.samplers.wakeups import KEPT, Wakeups, percentile, sleep_overrun_ms
 
 def told(sampler: Wakeups, at_ms: int) -> List[float]:
     found = [sample.value for sample in sampler.sweep(at_ms) if sample.signal == "sched.wake_ms"]
-    assert sampler._brought.wait(5)
+    assert sampler._brought.wait(30)
     return found  # type: ignore[return-value]
 
 
