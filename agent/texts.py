@@ -135,6 +135,7 @@ TEXTS: Dict[str, Tuple[str, str]] = {
     "rule.block_errors": ("disk errors in the kernel log: {value}", "помилки диска в журналі ядра: {value}"),
     "rule.machine_check": ("the hardware reports an error: {value}", "обладнання повідомляє про помилку: {value}"),
     "rule.raid_member_lost": ("a disk fell out of the array: {value}", "диск випав із масиву: {value}"),
+    "rule.raid_event": ("the RAID controller says: {value}", "повідомлення RAID-контролера: {value}"),
     "rule.packets_stuck": ("the network card does not send: {value}", "мережева карта не передає: {value}"),
     "rule.oom_in_limit": ("a program was killed at its own memory limit: {value}", "програму зупинено через її власний ліміт пам'яті: {value}"),
     "rule.limits_reached": ("a limit of the kernel is reached: {value}", "вичерпано обмеження ядра: {value}"),

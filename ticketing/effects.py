@@ -309,6 +309,12 @@ def may_reopen(contract: Contract, row: RowLike, now_ms: int) -> bool:
     )
 
 
+def is_another_part(row: RowLike, verdict: Verdict) -> bool:
+    """Whether another part of the hardware failed than this ticket is about: no return of its fault, whenever it comes."""
+    parts = {row["root_cause"], verdict.root_cause}
+    return len(parts) == 2 and all(part.startswith("hw.") for part in parts)
+
+
 def judged_alike(row: RowLike, verdict: Verdict) -> bool:
     """Whether the ticket stands under this class and cause already."""
     return (row["class"], row["root_cause"]) == (verdict.class_, verdict.root_cause)

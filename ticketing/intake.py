@@ -68,6 +68,8 @@ def open_or_join(
         target = _merge_target(tx, previous)
         if target is not None and ledger.is_open(target):
             return _join(tx, book, target, verdict, now_ms)
+    if previous is not None and effects.is_another_part(previous, verdict):
+        previous = None
     if previous is not None and effects.may_reopen(contract, previous, now_ms):
         reason = Reason("reason.intake.returned", {"resolved_at_ms": previous["resolved_at_ms"]})
         return reopen(tx, book, previous["id"], reason, now_ms, verdict=verdict)

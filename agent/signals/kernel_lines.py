@@ -205,6 +205,11 @@ ROWS: Tuple[Row, ...] = (
     Row("md_fail", "hardware", FAULT, "1",
         r"^(?:md/)?(?:md: )?raid\w*:?\s?(?P<md>md[\w-]+): (?:Disk failure on (?P<dev>[\w-]+), disabling|Operation continuing on|Cannot continue|not enough operational)",
         "md/raid1:md0: Disk failure on sdb2, disabling device."),
+    # The controller's own event log, which the driver prints from CRIT on: "BBU disabled; changing WB virtual disks to WT" is
+    # said in every learning cycle of a battery and is no fault.
+    Row("raid_event", "hardware", FAULT, "1",
+        r"^megaraid_sas [\da-f:.]+: \d+ \(\w+/0x[\da-f]+/\w+\) - (?:VD (?P<vd>\S+) is now (?:PARTIALLY )?(?:DEGRADED|OFFLINE)|State change on PD (?P<pd>\w+).* to FAILED|Predictive failure: PD (?P<pd2>\w+)|Battery (?:has failed|(?:requires|needs) replacement|needs to be replaced)|Controller encountered a fatal error|Fatal firmware error|Multi-bit ECC error)",
+        "megaraid_sas 0000:02:00.0: 1508 (595830949s/0x0001/FATAL) - VD 07/7 is now OFFLINE"),
     Row("iscsi_nfs", "io", FAULT, "1",
         r"^(?:\s*connection\d+:\d+: (?:detected conn error|ping timeout)|nfs: server (?P<server>\S+) not responding|session\d+: session recovery timed out)",
         "nfs: server filer1 not responding, still trying"),

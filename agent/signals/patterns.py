@@ -88,7 +88,7 @@ _WORDS = re.compile(
     r"|Machine|MCE|EDAC|Memory failure|NMI|AER|PCIe|temperature|Power|AC adapter|error|Error|nvme|ata\d|hostbyte|Sense"
     r"|reject|offlined|timing out|reset|abort|timed? ?out|FAULT|fault|crash|CDB|path|free |water mark|pool|Disk failure"
     r"|continu|not enough|nfs: |session|conn error|EXT|journal|XFS|BTRFS|-fs|Link|link|Hang|mtu|conntrack|SYN|duplicate"
-    r"|martian|limit|fork|orphaned|overflow|Route cache|segfault|traps|trap|protection|locksource|crng|balloon"
+    r"|megaraid_sas|martian|limit|fork|orphaned|overflow|Route cache|segfault|traps|trap|protection|locksource|crng|balloon"
 )
 
 

@@ -33,11 +33,12 @@ EVENTS = frozenset(
     {
         "link_lost", "container_limit_hit", "guest_paused", "guest_paused_often", "guest_stutters", "guest_suspended",
         "hardware_log", "kernel_panic", "kernel_stalls", "tasks_hang", "block_errors", "machine_check", "raid_member_lost",
-        "packets_stuck", "fs_faults", "oom_in_limit", "limits_reached", "unclean_boot", "clock_stepped", "clock.stood_still",
+        "raid_event", "packets_stuck", "fs_faults", "oom_in_limit", "limits_reached", "unclean_boot", "clock_stepped",
+        "clock.stood_still",
     }
 )  # fmt: skip
 """Rules about what happens and is over: what happened inside a window does not outlive it."""
-ARRAYS = frozenset({"raid_degraded", "raid_member_lost", "raid_controller"})
+ARRAYS = frozenset({"raid_degraded", "raid_member_lost", "raid_event", "raid_controller"})
 PROVIDERS_WORK = frozenset({"silence", "network", "service", "dns", "io", "virt", "clock"})
 """Symptoms that announced work of a provider brings about."""
 NODE_FAMILIES = frozenset({"io", "cpu", "memory"})

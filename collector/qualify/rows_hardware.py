@@ -128,6 +128,13 @@ def _raid_line(case: Case) -> Params | None:
     return holds(lost is not None and not is_taken_out(case), line=line[:160])
 
 
+def _raid_event(case: Case) -> Params | None:
+    """The controller's own log names what failed: a volume, a disk, its battery, itself (H5)."""
+    told = next((h for h in case.held() if h.rule == "raid_event"), None)
+    line = str(told.facts["kmsg"].now) if told is not None and "kmsg" in told.facts else ""
+    return holds(told is not None and not is_taken_out(case), line=line[:160])
+
+
 def _power_log(case: Case) -> Params | None:
     entry = str(case.value("hw.sel") or "")
     return holds(bool(_POWER.search(entry)) and not _left_trace(case, _PANIC), line=entry[:160])
@@ -203,6 +210,7 @@ HARDWARE_ROWS: Sequence[Row] = (
     ),
     row("hw.smart_rule", "hardware io fs", "hw.disk", STRONG, "hardware", "signals.md 3.6 H1", _smart_rule),
     row("hw.raid_line", "hardware", "hw.disk", STRONG, "hardware", "signals.md 4 md_fail", _raid_line),
+    row("hw.raid_event", "hardware io fs", "hw.disk", STRONG, "hardware", "signals.md 3.6 H5", _raid_event),
     row(
         "hw.power_log", "hardware kernel", "hw.power", STRONG, "hardware", "signals.md 3.6 H9, 5", _power_log
     ),

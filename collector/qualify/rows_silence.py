@@ -18,6 +18,8 @@ BMC_BEFORE_MS = 600_000
 TOGETHER_MS = 60_000
 MANY_IOPS = 500.0
 """A disk that does so much in a second does not stand still: who waits there waits behind requests of its own."""
+FLOOD_KPPS = 100.0
+"""Received packets, thousands a second: a gigabit of amplified answers brings 250, a busy web server a tenth of this."""
 GROUP_CAUSES = {
     "node": "virt.node_failure",
     "storage": "virt.storage_backend",
@@ -177,6 +179,15 @@ def _withdrawn_at_border(case: Case) -> Params | None:
     at_border = bool(provider) and hop.endswith(f"before-{provider}")
     alive = [s.id for s in case.siblings if s.life == "alive"]
     return holds(_outcome(case) == "down" and at_border and bool(alive), hop=hop, n=len(alive))
+
+
+def _flooded(case: Case) -> Params | None:
+    """A flood of packets was the last that it reported, and the way ends at its provider for it alone (3.7, 3.8 N3)."""
+    kpps, hop, provider = case.number("net.in_kpps"), last_hop(case), case.host.place("provider")
+    is_there = ends_inside_provider(case, hop) or (bool(provider) and hop.endswith(f"before-{provider}"))
+    alive = [s.id for s in case.siblings if s.life == "alive"]
+    is_it = _outcome(case) == "down" and kpps is not None and kpps >= FLOOD_KPPS and is_there and bool(alive)
+    return holds(is_it and not case.value("silence.group"), kpps=kpps, hop=hop)
 
 
 def _not_probed(case: Case) -> Params | None:
@@ -354,6 +365,15 @@ SILENCE_ROWS: Sequence[Row] = (
         "outside",
         "signals.md 3.7 null-route",
         _withdrawn_at_border,
+    ),
+    row(
+        "silence.flooded",
+        "silence",
+        "net.nullroute",
+        STRONG,
+        "inside",
+        "signals.md 3.7 null-route, 3.8 N3",
+        _flooded,
     ),
     # Dead from outside alone is class 2 until forensics or the buffered inside view arrive (section 1 rule 7).
     row(

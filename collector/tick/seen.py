@@ -62,7 +62,7 @@ def watch_seen(tx: Connection, now_ms: int, ctx: TickContext, report: TickReport
         into = steps if row.signal == "clk.offset_step_s" else offsets
         into.setdefault(row.host_id, []).append((row.at_ms, float(row.value)))
     steps = _without_our_own(tx, steps)
-    offsets = _without_our_own_time(tx, offsets, held)
+    offsets = _without_our_own_time(tx, offsets, held, now_ms, next_)
     found = [*_stood_still(steps, held, now_ms, next_), *_truly_off(offsets, held, now_ms, next_)]
     append_own(tx, SEEN_STREAM, found, now_ms)
     report.count("seen_findings", len(found))
@@ -110,9 +110,21 @@ def _without_our_own_time(
     tx: Connection,
     offsets: Mapping[str, list[tuple[int, float]]],
     held: Mapping[tuple[str, str], tuple[int, int]],
+    now_ms: int,
+    report: TickReport,
 ) -> dict[str, list[tuple[int, float]]]:
-    """The offsets without those of hosts that went wrong together with most of the fleet: then our clock is wrong (rule 8)."""
-    off = {host: moves[-1] for host, moves in offsets.items() if abs(moves[-1][1]) > OFF_MS}
+    """The offsets without those of hosts that went wrong together with most of the fleet: then our clock is wrong (rule 8).
+
+    When ours is set right they come back one after another; those that are back just now still count.
+    """
+    off = {}
+    for host, moves in offsets.items():
+        newest, earlier = moves[-1], moves[-2] if len(moves) > 1 else None
+        if abs(newest[1]) > OFF_MS:
+            off[host] = newest
+        elif earlier is not None and abs(earlier[1]) > OFF_MS and now_ms - newest[0] < OFF_TOGETHER_MS:
+            off[host] = earlier
+            report.wake_at(newest[0] + OFF_TOGETHER_MS)
     off = {host: move for host, move in off.items() if (host, TRULY_OFF) not in held}
     if len(off) < 2:
         return dict(offsets)

@@ -299,7 +299,11 @@ def _must_judge_nobody(
     is_cut_off = (
         are_we_cut_off(anchors)
         or ends_at_us
-        or (len(providers) >= 2 and is_maimed(anchors) and not _is_any_reached(suspects))
+        or (
+            is_maimed(anchors)
+            and not _is_any_reached(suspects)
+            and (len(providers) >= 2 or _are_well(suspects))
+        )
     )
     if not is_cut_off and not anchors:
         is_cut_off = looks_isolated(
@@ -320,6 +324,11 @@ def _must_judge_nobody(
         remember(tx, CUT_OFF_SINCE, str(now_ms))
     report.count("lifted", _lift(tx, [s.row for s in suspects], now_ms))
     return True
+
+
+def _are_well(suspects: Sequence[_Suspect]) -> bool:
+    """Whether another vantage reaches each of them: with anchors of ours away as well, the broken way is our own."""
+    return all(s.outcome.word == "path" for s in suspects)
 
 
 def _is_any_reached(suspects: Sequence[_Suspect]) -> bool:

@@ -151,6 +151,18 @@ def test_what_comes_back_as_something_else_says_so_in_the_history(tx, book, verd
     assert body["reasons"][0]["key"] == "reason.intake.requalified"
 
 
+def test_another_part_of_the_hardware_does_not_resume_the_first_ones_ticket(tx, book, make):
+    power = make(class_=1, root_cause="hw.power")
+    first = intake.open_or_join(tx, book, power, "acme", NOW_MS)
+    intake.resolve(tx, book, first.ticket_id, Reason("reason.x"), NOW_MS + HOUR_MS)
+    second = intake.open_or_join(
+        tx, book, make(class_=1, root_cause="hw.memory"), "acme", NOW_MS + 3 * HOUR_MS
+    )
+    assert second.verb == "opened"
+    row = _tickets(tx)[1]
+    assert (row["previous_id"], row["recurrences"]) == (None, 0)
+
+
 def test_a_fault_that_returns_later_is_a_new_ticket_linked_to_the_old(tx, book, verdict):
     first = intake.open_or_join(tx, book, verdict, "acme", NOW_MS)
     intake.resolve(tx, book, first.ticket_id, Reason("reason.x"), NOW_MS + HOUR_MS)

@@ -225,6 +225,24 @@ def test_crashes_far_apart_or_beside_an_oom_are_no_storm() -> None:
 
 
 WORDINGS = (
+    # the event log of a RAID controller
+    ("raid_event", "megaraid_sas 0000:02:00.0: 1508 (595830949s/0x0001/FATAL) - VD 07/7 is now OFFLINE"),
+    (
+        "raid_event",
+        "megaraid_sas 0000:02:00.0: 1507 (595830949s/0x0001/CRIT) - VD 07/7 is now PARTIALLY DEGRADED",
+    ),
+    (
+        "raid_event",
+        "megaraid_sas 0000:18:00.0: 8812 (812345678s/0x0008/CRIT) - Battery has failed and cannot support data retention",
+    ),
+    (
+        "raid_event",
+        "megaraid_sas 0000:18:00.0: 8813 (8123s/0x0002/CRIT) - State change on PD 05(e0x20/s5) from ONLINE(18) to FAILED(11)",
+    ),
+    (
+        "raid_event",
+        "megaraid_sas 0000:18:00.0: 8814 (812345678s/0x0002/CRIT) - Predictive failure: PD 04(e0x20/s4)",
+    ),
     # hung tasks, 3.10 to 6.x
     ("hung_task", "INFO: task foo:123 blocked for more than 120 seconds."),
     ("hung_task", "INFO: task kworker/0:1H:77 blocked in I/O wait for more than 245 seconds."),
@@ -290,6 +308,9 @@ WORDINGS = (
 """What kernels from 3.10 to 6.x print, as remembered (not looked up); not one line of it is from the data folder."""
 
 NO_FAULTS = (
+    "megaraid_sas 0000:03:00.0: 11843 (754012811s/0x0008/CRIT) - BBU disabled; changing WB virtual disks to WT",
+    "megaraid_sas 0000:03:00.0: 11850 (754016811s/0x0008/info) - Battery started charging",
+    "megaraid_sas 0000:02:00.0: scanning for scsi0...",
     "rcu: Hierarchical RCU implementation.",
     "watchdog: Delayed init of the lockup detector failed: -22",
     "NMI watchdog: Enabled. Permanently consumes one hw-PMU counter.",

@@ -310,6 +310,10 @@ def vantage_cases(c, h, s):
             c("service", {"ext.elsewhere": {"v1": {"ext.tcp22": "kex_timeout"}}}, **OUT),
             c("service", {"ext.tcp22": "ok"}, **OUT),
         ),
+        "silence.flooded": (
+            c("silence", down | {"net.in_kpps": 850}, siblings=(s(),), seen=border),
+            c("silence", down | {"net.in_kpps": 12}, siblings=(s(),), seen=border),
+        ),
         "vantage.neighbours_answer": (
             c("silence", down, topology={"rack": "r7"}, siblings=(near,), seen=border),
             c("silence", down, topology={"rack": "r8"}, siblings=(near,), seen=border),
@@ -429,6 +433,9 @@ def clock_cases(c, h, s):
     }
 
 
+BATTERY = "megaraid_sas 0000:03:00.0: 11842 (754012811s/0x0008/CRIT) - Battery has failed and cannot support data retention"
+
+
 def hardware_cases(c, h, s):
     return {
         "hw.smart_failed": (
@@ -450,6 +457,10 @@ def hardware_cases(c, h, s):
         "hw.raid_line": (
             c("hardware", {"kmsg": "md/raid1:md0: Disk failure on sdb2"}, rule="raid_member_lost"),
             c("hardware", {"kmsg": "md/raid1:md0"}, rule="raid_member_lost", ops=("mdadm --fail",)),
+        ),
+        "hw.raid_event": (
+            c("hardware", {"kmsg": BATTERY}, rule="raid_event"),
+            c("hardware", {"kmsg": BATTERY}, rule="raid_event", ops=("storcli /c0/bbu start learn",)),
         ),
         "hw.power_log": (
             c("hardware", {"hw.sel": "Power Supply #0x63 | Power Supply AC lost | Asserted"}),

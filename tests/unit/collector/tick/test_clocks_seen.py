@@ -117,3 +117,25 @@ def test_hosts_of_two_providers_that_went_wrong_at_different_hours_are_told(flee
     saw(fleet, "h2", "clk.true_offset_ms", 900.0)
     fleet.run(OFF_FOR_MS / 1000 + 20, beating=HOSTS)
     assert held(fleet) == [("h1", "clock.truly_off"), ("h2", "clock.truly_off")]
+
+
+def test_our_clock_is_set_right_and_those_that_come_back_last_are_not_told(fleet):
+    for host_id in HOSTS:
+        saw(fleet, host_id, "clk.true_offset_ms", 40_000.0)
+    fleet.run(OFF_FOR_MS / 1000 - 30, beating=HOSTS)
+    for host_id in HOSTS[:2]:
+        saw(fleet, host_id, "clk.true_offset_ms", 3.0)
+    fleet.run(60, beating=HOSTS)
+    saw(fleet, HOSTS[2], "clk.true_offset_ms", 3.0)
+    fleet.run(OFF_FOR_MS / 1000, beating=HOSTS)
+    assert fleet.findings() == []
+
+
+def test_one_that_stays_wrong_when_the_others_are_back_is_told(fleet):
+    for host_id in HOSTS:
+        saw(fleet, host_id, "clk.true_offset_ms", 40_000.0)
+    fleet.run(60, beating=HOSTS)
+    for host_id in HOSTS[:2]:
+        saw(fleet, host_id, "clk.true_offset_ms", 3.0)
+    fleet.run(OFF_FOR_MS / 1000 + 20, beating=HOSTS)
+    assert held(fleet) == [(HOSTS[2], "clock.truly_off")]

@@ -184,6 +184,16 @@ def test_a_host_that_another_vantage_reaches_is_not_down(watched):
     assert [t["root_cause"] for t in watched.tickets(is_open=True)] == ["net.transit_path"]
 
 
+def test_a_host_that_another_reaches_is_well_while_anchors_of_ours_are_away(watched):
+    watched.ctx.anchors = ("198.51.100.1:443", "198.51.100.2:443")
+    watched.network.states = {("tcp", "198.51.100.2"): "ok"}
+    watched.run(40, beating=("v1",))
+    assert watched.tickets() == []
+    watched.network.states[("tcp", "198.51.100.1")] = "ok"
+    watched.run(90, beating=("v1",))
+    assert [t["root_cause"] for t in watched.tickets(is_open=True)] == ["net.transit_path"]
+
+
 def test_an_ask_that_nobody_answers_is_no_evidence_and_holds_up_nobody_for_long(watched):
     """The vantage saw it well a moment ago, and is then on its poll no more: that old word must not count."""
     watched.run(40, beating=("a1", "v1"))
