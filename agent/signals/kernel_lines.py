@@ -200,8 +200,11 @@ ROWS: Tuple[Row, ...] = (
         r"^device-mapper: multipath: (?:\S+: )?Failing path (?P<dev>[\d:]+)",
         "device-mapper: multipath: Failing path 8:16."),
     Row("dm_pool_full", "io", FAULT, "2",
-        r"^device-mapper: (?:thin|space map \w+): (?:\S+: )?(?:no free (?:data|metadata) space available|reached low water mark|switching pool to (?:out-of-data-space|read-only|fail)|.*(?:unable to allocate new|metadata operation .* failed))",
+        r"^device-mapper: (?:thin|space map \w+): (?:\S+: )?(?:no free (?:data|metadata) space available|switching pool to (?:out-of-data-space|read-only|fail)|.*(?:unable to allocate new|metadata operation .* failed))",
         "device-mapper: thin: 253:4: switching pool to out-of-data-space (queue IO) mode"),
+    # Routine where dmeventd makes the pool larger by itself.
+    Row("dm_pool_low", "io", NOTE, "2", r"^device-mapper: (?:thin|space map \w+): (?:\S+: )?reached low water mark",
+        "device-mapper: thin: 253:4: reached low water mark for data device: sending event."),
     Row("md_fail", "hardware", FAULT, "1",
         r"^(?:md/)?(?:md: )?raid\w*:?\s?(?P<md>md[\w-]+): (?:Disk failure on (?P<dev>[\w-]+), disabling|Operation continuing on|Cannot continue|not enough operational)",
         "md/raid1:md0: Disk failure on sdb2, disabling device."),

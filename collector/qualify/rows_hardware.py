@@ -21,6 +21,7 @@ _CARD_DRIVER = re.compile(
     r"[\da-f:.]+: "
 )
 _HOT = re.compile(r"temperature above threshold, cpu clock throttled")
+_TOO_HOT = re.compile(r"[Cc]ritical temperature reached")
 _SEL_COOLING = re.compile(r"(?i)\bfan\b|temperature|thermal|overheat")
 _SEL_MEMORY = re.compile(r"(?i)\becc\b|memory .*(?:error|fail)|dimm")
 _SEL_DISK = re.compile(
@@ -108,9 +109,10 @@ def _pcie_card(case: Case) -> Params | None:
 
 
 def _hot_line(case: Case) -> Params | None:
-    line = case.has_line(_HOT.search)
+    off = case.has_line(_TOO_HOT.search)
+    line = off or case.has_line(_HOT.search)
     slowed = (case.number("cpu.mhz_pct") or 100.0) < 80.0
-    return holds(bool(line) and case.host.is_bare_metal and slowed, line=line[:160])
+    return holds(bool(line) and case.host.is_bare_metal and (bool(off) or slowed), line=line[:160])
 
 
 def _smart_failed(case: Case) -> Params | None:

@@ -36,7 +36,8 @@ BLOCK_ERROR = re.compile(
 _STACKED = re.compile(r"(?:dev|device|on) (?:dm-|loop|nbd|drbd|rbd\d|md\d)")
 """Devices that are made of others, on this host: what they say is not yet the disk's word."""
 _NO_SPACE = re.compile(
-    r"critical space allocation error, dev (?:dm-|md)|thin pool .*(?:full|out of data space)|No space left on"
+    r"critical space allocation error, dev (?:dm-|md)|thin pool .*(?:full|out of data space)|No space left on|"
+    r"device-mapper: (?:thin|space map).*(?:no free (?:data|metadata) space|out-of-data-space)"
 )
 _NO_SPACE_BELOW = re.compile(r"critical space allocation error, dev (?!dm-|md|loop|nbd|drbd)")
 """What a disk answers (SCSI: space allocation failed) whose own backing has run full; a volume of ours says it for itself."""

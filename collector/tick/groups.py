@@ -66,27 +66,30 @@ class Groups:
             free = [entry for entry in entries if id(entry[0]) not in placed]
             shared = began_together(cause, [verdict.began_at_ms for _, verdict, _ in free])
             free = [entry for entry, is_shared in zip(free, shared, strict=True) if is_shared]
-            if len({problem.host_id for problem, _, _ in free}) < 2:
+            if len({problem.host_id for problem, verdict, _ in free if verdict.class_ == 1}) < 2:
                 continue
             if self.judge.survives(scope, functools.partial(self._place_shared, scope, free)):
                 placed |= {id(problem) for problem, _, _ in free}
         return [problem for problem in problems if id(problem) not in placed]
 
     def _witness(self, problem: Problem) -> tuple[Problem, Verdict, Case] | None:
-        """The problem's verdict where it blames a layer below; what cannot be judged is met again, and told, by itself."""
+        """The problem's verdict where it blames a layer below; what cannot be judged is met again, and told, by itself.
+
+        One that names such a cause and cannot prove it alone (class 2 yet) goes with those that can.
+        """
         found: list[tuple[Problem, Verdict, Case]] = []
 
         def look() -> None:
             case = self.judge.case(problem.members(self.judge.open_set), problem.brief)
             verdict = qualify(case, self.judge.ctx.without_rows)
-            if verdict.class_ == 1 and self.judge.quiet(problem, case, verdict) is None:
+            if verdict.class_ in (1, 2) and self.judge.quiet(problem, case, verdict) is None:
                 found.append((problem, verdict, case))
 
         self.judge.survives(problem.key, look)
         return found[0] if found else None
 
     def _place_shared(self, scope: str, entries: Sequence[tuple[Problem, Verdict, Case]]) -> None:
-        _, first, case = max(entries, key=lambda e: (len(e[1].reasons), -e[1].began_at_ms))
+        _, first, case = max(entries, key=lambda e: (e[1].class_ == 1, len(e[1].reasons), -e[1].began_at_ms))
         hosts = tuple(sorted({problem.host_id for problem, _, _ in entries}))
         verdict = dataclasses.replace(
             first,

@@ -569,3 +569,20 @@ def test_large_packets_that_are_lost_are_one_piece_of_evidence_whoever_saw_it(ma
     assert [(name, params) for name, params in told if params is not None] == [
         ("vantage.large_lost", {"vantages": "collector, v1, v2"})
     ]
+
+
+HALT = "thermal thermal_zone0: critical temperature reached (110 C), shutting down"
+POOL = "device-mapper: thin: 253:4: switching pool to out-of-data-space (queue IO) mode"
+
+
+@pytest.mark.parametrize(
+    ("row_id", "family", "line", "other"),
+    [
+        ("hw.hot_line", "hardware", HALT, "thermal thermal_zone0: failed to read out thermal zone (-61)"),
+        ("io.pool_full", "io", POOL, "device-mapper: thin: 253:4: reached low water mark for data device"),
+    ],
+)
+def test_lines_that_name_the_cause_without_a_figure(row_id, family, line, other, make_case):
+    when = next(row for row in ROWS if row.id == row_id).when
+    assert when(make_case(family, lines=(line,), topology=METAL)) is not None
+    assert when(make_case(family, lines=(other,), topology=METAL)) is None

@@ -83,3 +83,25 @@ def test_over_contracts_only_the_one_left_behind_stays_open(world: World) -> Non
     well(world, "a1", "a2")
     live(world, 700)
     assert shape(world) == [("gamma", "os.resolver", "host:a3", ("a3",))]
+
+
+MUTE = {"net.dns_sys": {"now": "fail"}, "net.dns_pub": {"now": "fail"}}
+
+
+def test_who_cannot_prove_the_cause_alone_goes_with_those_that_can(world: World) -> None:
+    names_fail(world)
+    world.add_host("a4", provider="alfa")
+    world.find("a4", "resolver_fails", "dns", severity="medium", facts=MUTE)
+    world.run(10, beating=(*GROUP, "a4", "b1"))
+    assert shape(world) == [("acme", "svc3.dns", "dns:alfa", (*GROUP, "a4"))]
+
+
+def test_two_that_cannot_prove_it_are_no_group(world: World) -> None:
+    world.add_host("a1", provider="alfa")
+    world.add_host("a2", provider="alfa")
+    world.add_host("b1", provider="beta")
+    world.tick()
+    for host_id in ("a1", "a2"):
+        world.find(host_id, "resolver_fails", "dns", severity="medium", facts=MUTE)
+    world.run(10, beating=("a1", "a2", "b1"))
+    assert {t["class"] for t in world.tickets()} == {2}
