@@ -203,8 +203,7 @@ def _hangs(case: Case) -> Params | None:
 
     Unless large packets are lost on the way: then an answer may well be spoken and not be heard.
     """
-    is_heard = case.value("ext.tcp22") != "kex_timeout"
-    return holds(case.value("ext.port") == "ok" and is_heard, part=_part(case))
+    return holds(case.value("ext.port") == "ok" and not _is_half_heard(case), part=_part(case))
 
 
 def _app_error(case: Case) -> Params | None:
@@ -245,7 +244,7 @@ def _no_turn(case: Case) -> Params | None:
     stolen = case.number("cpu.steal_pct") or 0.0
     refused = _state(case, case.subject) == "refused" or _has_inside_cause(case, WANTS)
     full = own >= OWN_ALL_PCT and queue > QUEUE_LONG and stolen < STOLEN_LITTLE_PCT
-    is_other = refused or _is_stopped(case) or _is_dropped(case)
+    is_other = refused or _is_stopped(case) or _is_dropped(case) or _is_half_heard(case)
     return holds(full and not is_other, own=own, queue=queue)
 
 
@@ -256,6 +255,11 @@ def _is_dropped(case: Case) -> bool:
     """
     is_backlog_full = (case.number("net.listen_drops_ps") or 0.0) > 0.0
     return case.value("ext.port") == "timeout" and not is_backlog_full
+
+
+def _is_half_heard(case: Case) -> bool:
+    """Whether sshd spoke its banner and its key exchange got lost: a program had its turn, large packets had not."""
+    return case.value("ext.tcp22") == "kex_timeout"
 
 
 def _is_stopped(case: Case) -> bool:

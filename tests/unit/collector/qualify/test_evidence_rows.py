@@ -526,6 +526,13 @@ def test_a_row_holds_in_its_case_and_not_in_the_other(row_id, make_case, make_he
     assert row.when(no) is None
 
 
+def test_a_busy_machine_that_spoke_its_banner_and_lost_its_key_exchange_had_its_turn(make_case):
+    when = BY_ID["service.no_turn"].when
+    busy = {"ext.state": "timeout", "cpu.user_pct": 92, "cpu.sys_pct": 6, "sched.runq_per_cpu": 7}
+    assert when(make_case("service", busy | {"ext.tcp22": "ok"}, subject="web")) is not None
+    assert when(make_case("service", busy | {"ext.tcp22": "kex_timeout"}, subject="web")) is None
+
+
 @pytest.mark.parametrize("row_id", sorted(BY_ID))
 def test_a_row_says_why_in_both_languages(row_id, make_case, make_held, make_sibling, strict_words):
     row = BY_ID[row_id]
